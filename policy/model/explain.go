@@ -1,0 +1,157 @@
+package model
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"sallyport/pkg/hostname"
+)
+
+// Explain decides and keeps every step. The host is taken as a person writes
+// it: capitals, Unicode and one trailing dot are fine.
+func (g *Gateway) Explain(principal, host string) Trace {
+	t := Trace{
+		Gateway: g.Name, Principal: principal, Host: host,
+		HasAllowPolicy: g.HasAllowPolicy, DefaultAction: g.DefaultAction,
+		Rules: []TraceRule{},
+	}
+	name, err := hostname.Parse(host)
+	if err != nil {
+		t.Reason, t.Problem = BadServerName, err.Error()
+		if host == "" {
+			t.Reason = NoServerName
+		}
+		t.Audit.Reason = t.Reason
+		return t
+	}
+	t.Name = string(name)
+	d := g.Decide(principal, name)
+	t.Verdict, t.Reason = d.Verdict, d.Reason
+	var excepting []*Entry
+	for e := range g.entries.Covering(hostname.Exactly(name)) {
+		if e != d.Entry {
+			t.PassedOver = append(t.PassedOver, e.Pattern.String())
+			excepting = append(excepting, e)
+		}
+	}
+	if d.Entry != nil {
+		t.explainEntry(g, d, principal, name)
+		t.explainRules(d, principal, excepting)
+	}
+	if d.Reason == NotRegistered {
+		t.Similar = g.similar(name)
+	}
+	t.explainAudit(g, d, principal, name)
+	return t
+}
+
+func (t *Trace) explainEntry(g *Gateway, d Decision, principal string, name hostname.Name) {
+	e := d.Entry
+	t.Pattern = e.Pattern.String()
+	t.Registered = TraceRegistered{Registered: e.Registered, By: e.RegisteredBy, Position: e.RegisteredAt}
+	if !e.Registered {
+		return
+	}
+	t.Exported = TraceExported{
+		Exported:  e.exported(g.TrustDomain, func(m PrincipalMatch) bool { return m.Matches(principal) }),
+		Namespace: Namespace(principal),
+		To:        e.ExportTo,
+	}
+	t.Dial = &TraceDial{Host: e.Dial.Host, Port: e.Dial.Port, Addresses: e.Dial.Addresses, PrivateAddresses: e.Dial.AllowPrivate}
+	if t.Dial.Host == "" {
+		t.Dial.Host = string(name)
+	}
+}
+
+// explainRules lists the entry's rules, then the near misses: rules of the less
+// specific entries that are not the entry's, because they except it.
+func (t *Trace) explainRules(d Decision, principal string, lessSpecific []*Entry) {
+	for _, action := range []Verdict{Deny, Allow} {
+		for _, r := range d.Entry.Rules {
+			if r.Action == action {
+				host, _ := r.about(d.Entry.Pattern)
+				t.addRule(d, r, principal, host, hostname.Pattern{})
+			}
+		}
+	}
+	seen := make(map[*Rule]bool)
+	for _, e := range lessSpecific {
+		for _, r := range e.Rules {
+			if seen[r] || r.Covers(d.Entry.Pattern) {
+				continue
+			}
+			seen[r] = true
+			host, except := r.about(d.Entry.Pattern)
+			t.addRule(d, r, principal, host, except)
+		}
+	}
+}
+
+func (t *Trace) addRule(d Decision, r *Rule, principal string, host, except hostname.Pattern) {
+	tr := traceRule(r, principal, host, except)
+	switch {
+	case r == d.Rule:
+		tr.Decided = true
+	case tr.Matched && d.Rule != nil:
+		tr.Why += "; not asked, " + d.Rule.ID.String() + " decides before it"
+	case tr.Matched:
+		tr.Why += "; not asked: " + d.Reason.Explanation()
+	}
+	t.Rules = append(t.Rules, tr)
+	if tr.Decided {
+		t.Rule = &tr
+	}
+}
+
+func (t *Trace) explainAudit(g *Gateway, d Decision, principal string, name hostname.Name) {
+	t.Audit.Verdict, t.Audit.Reason = d.AuditVerdict, d.AuditReason
+	if d.AuditRule != nil {
+		t.Audit.Rule = d.AuditRule.ID.String()
+	}
+	for _, c := range g.audit.Covering(hostname.Exactly(name)) {
+		tr := traceRule(c.Rule, principal, c.Host, c.Except)
+		tr.Decided = c.Rule == d.AuditRule
+		t.Audit.Rules = append(t.Audit.Rules, tr)
+	}
+}
+
+// about returns the rule's host pattern that covers p, one that is not excepted
+// if there is one, and otherwise the exception too.
+func (r *Rule) about(p hostname.Pattern) (host, except hostname.Pattern) {
+	for _, c := range NewRuleIndex([]*Rule{r}).Covering(p) {
+		return c.Host, c.Except
+	}
+	return
+}
+
+func traceRule(r *Rule, principal string, host, except hostname.Pattern) TraceRule {
+	t := TraceRule{
+		ID: r.ID.String(), Action: r.Action, Host: host.String(), From: make([]string, len(r.From)),
+		Position: r.Origin, Owner: r.Owner, Reason: r.Reason, Expires: r.Expires,
+	}
+	for i, m := range r.From {
+		t.From[i] = m.String()
+	}
+	i := slices.IndexFunc(r.From, func(m PrincipalMatch) bool { return m.Matches(principal) })
+	switch {
+	case !except.IsZero():
+		t.Except = except.String()
+		t.Why = fmt.Sprintf("%s covers the host, but %s is excepted", host, except)
+	case i >= 0:
+		t.Matched = true
+		t.Why = fmt.Sprintf("%s covers the host, and %s the principal", host, r.From[i])
+	default:
+		t.Why = "it is for " + few(t.From)
+	}
+	return t
+}
+
+// few is a list that stays short.
+func few(list []string) string {
+	const most = 3
+	if len(list) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(list[:most], ", "), len(list)-most)
+	}
+	return strings.Join(list, " and ")
+}

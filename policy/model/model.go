@@ -1,0 +1,220 @@
+// Package model is what was decided: the compiled policy of each group of
+// gateways. It is plain data. Decide and Explain walk it, the xDS translation
+// prints it, and the logs are attributed with it, so that all of them agree.
+package model
+
+import (
+	"net/netip"
+	"time"
+
+	"sallyport/pkg/diag"
+	"sallyport/pkg/hostindex"
+	"sallyport/pkg/hostname"
+)
+
+// Verdict is the answer to "may this principal reach this host". The zero
+// value is Deny.
+type Verdict int
+
+const (
+	// Deny refuses the connection.
+	Deny Verdict = iota
+	// Allow lets it through.
+	Allow
+)
+
+// String is the word used in policy files and in logs.
+func (v Verdict) String() string {
+	if v == Allow {
+		return "Allow"
+	}
+	return "Deny"
+}
+
+// MarshalText makes the verdict a word in JSON.
+func (v Verdict) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
+
+// Model is the compiled policy directory.
+type Model struct {
+	// Gateways has one element per EgressGateway document, sorted by name.
+	Gateways []*Gateway
+	// Expiries are the moments, ascending, at which a policy in this model
+	// expires: the model must be compiled anew then.
+	Expiries []time.Time
+}
+
+// Gateway is the policy of one group of identical Envoys.
+type Gateway struct {
+	// Name is Envoy's --service-cluster, the key of the group.
+	Name        string
+	Origin      diag.Position
+	TrustDomain string
+	Listeners   []Listener
+	// AllowAny forwards hosts that nothing registers, subject to the rules
+	// on "*". Otherwise they are refused (RegistryOnly).
+	AllowAny bool
+	// DefaultAction applies where no Allow policy applies at all.
+	DefaultAction Verdict
+	// HasAllowPolicy says that some Allow policy applies to this gateway, so
+	// that DefaultAction does not. An expired one still counts: a grant that
+	// runs out must not open everything.
+	HasAllowPolicy bool
+	DNS            DNS
+	Addresses      Addresses
+	Limits         Limits
+	Certificates   Certificates
+	// AccessLog is the path Envoy writes its JSON lines to.
+	AccessLog string
+	// Nodes are the SPIFFE IDs that may fetch this group's configuration.
+	Nodes []string
+
+	// Entries holds one element per distinct host pattern, most specific
+	// first (see hostname.Compare). Use Lookup to find the one that decides.
+	Entries []*Entry
+
+	// Audit are the rules of policies in mode Audit, sorted by ID: evaluated
+	// and logged, never enforced. They are kept apart from the entries, so
+	// that no audit policy can change what is enforced.
+	Audit []*Rule
+	// HasAuditAllowPolicy is what HasAllowPolicy would gain were the audit
+	// policies enforced.
+	HasAuditAllowPolicy bool
+
+	// Made by Index.
+	entries hostindex.Index[*Entry]
+	audit   *RuleIndex
+	rules   map[RuleID]*Rule
+}
+
+// Protocol is what an entry listener speaks.
+type Protocol int
+
+const (
+	// MutualTLS carries the app's TLS inside the workload proxy's mutual TLS;
+	// the principal is the URI SAN of the client certificate.
+	MutualTLS Protocol = iota + 1
+	// TLS takes the app's TLS as it is; the principal comes from the source
+	// address.
+	TLS
+)
+
+// Listener is an entry of the gateway.
+type Listener struct {
+	Name     string
+	Address  netip.Addr
+	Port     uint16
+	Protocol Protocol
+	// Sources maps source addresses to principals, for TLS only. The most
+	// specific prefix decides; no match is the anonymous principal.
+	Sources []Source
+}
+
+// Source gives the connections from a range of addresses a principal.
+type Source struct {
+	Prefix    netip.Prefix
+	Principal string
+}
+
+// Family is which addresses a gateway asks DNS for.
+type Family int
+
+// The families, as Envoy's cluster.DnsLookupFamily names them. FamilyAuto asks
+// for IPv6 first and takes IPv4 when there is none.
+const (
+	FamilyAuto Family = iota
+	FamilyV4Only
+	FamilyV6Only
+	FamilyV4Preferred
+	FamilyAll
+)
+
+// DNS is how the gateway resolves the names it dials.
+type DNS struct {
+	// Resolvers are asked instead of the system's; empty means the system's.
+	Resolvers []netip.AddrPort
+	Family    Family
+}
+
+// Addresses are the ranges that a resolved name must not, or may, lead to, in
+// addition to the built-in refused ranges. Refuse always wins over Allow.
+type Addresses struct {
+	Refuse []netip.Prefix
+	Allow  []netip.Prefix
+}
+
+// Limits bound what a gateway holds. Zero durations mean none.
+type Limits struct {
+	// Connections is how many connections may be open at once.
+	Connections uint32
+	// Hosts is how many names the DNS cache may hold.
+	Hosts          uint32
+	ConnectTimeout time.Duration
+	IdleTimeout    time.Duration
+	MaxDuration    time.Duration
+}
+
+// Certificates are paths on the gateway's own file system: the private key
+// never passes through the control plane.
+type Certificates struct {
+	Certificate string
+	Key         string
+	CA          string
+}
+
+// Entry is one host pattern with the rules whose patterns cover it.
+type Entry struct {
+	Pattern hostname.Pattern
+	// Registered says that a Destination, an Allow rule or AllowAny knows
+	// this host. Entries that are not registered refuse everyone.
+	Registered bool
+	// RegisteredAt is where that was written; nowhere for AllowAny.
+	RegisteredAt diag.Position
+	// RegisteredBy names, for a person, what is written there.
+	RegisteredBy string
+	// ExportTo are the namespaces that may use it, sorted; nil means every
+	// one.
+	ExportTo []string
+	Dial     Dial
+	// Rules are the enforced rules that cover the pattern, sorted by ID.
+	Rules []*Rule
+	// Overlapping are the enforced Deny rules that cover only a part of the
+	// pattern. They never decide here (a more specific entry does), but a
+	// grant's connections must close when one of them appears.
+	Overlapping []*Rule
+}
+
+// Dial is where the gateway connects to for an entry.
+type Dial struct {
+	Port uint16
+	// Host is resolved instead of the requested server name, if not empty.
+	Host string
+	// Addresses are dialled without asking DNS, if not empty.
+	Addresses []netip.Addr
+	// AllowPrivate lifts the private networks from the refused addresses, and
+	// nothing else: see guard.Classify.
+	AllowPrivate bool
+}
+
+// Rule is one rule of one policy, resolved for one gateway's trust domain.
+type Rule struct {
+	ID     RuleID
+	Action Verdict
+	// From are the principals the rule speaks for, sorted and without
+	// redundant elements; never empty.
+	From []PrincipalMatch
+	To   []To
+	// Origin is the rule's place in its file.
+	Origin diag.Position
+	// Owner, Reason and Expires are those of the policy; any may be zero.
+	Owner   string
+	Reason  string
+	Expires time.Time
+	// Audit says that the rule is only evaluated and logged.
+	Audit bool
+}
+
+// To is one set of hosts of a rule.
+type To struct {
+	Hosts  []hostname.Pattern
+	Except []hostname.Pattern
+}

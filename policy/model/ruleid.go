@@ -1,0 +1,32 @@
+package model
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// RuleID names a rule in logs, in Envoy's filter chains and in RBAC policies.
+type RuleID struct {
+	Namespace string `json:"namespace"`
+	Policy    string `json:"policy"`
+	Index     int    `json:"rule"`
+}
+
+// String is the form that Istio made known: ns[NS]-policy[NAME]-rule[N].
+func (id RuleID) String() string {
+	return "ns[" + id.Namespace + "]-policy[" + id.Policy + "]-rule[" + strconv.Itoa(id.Index) + "]"
+}
+
+// ParseRuleID reads what String wrote.
+func ParseRuleID(s string) (RuleID, error) {
+	rest, ok := strings.CutPrefix(s, "ns[")
+	ns, rest, ok2 := strings.Cut(rest, "]-policy[")
+	name, rest, ok3 := strings.Cut(rest, "]-rule[")
+	index, ok4 := strings.CutSuffix(rest, "]")
+	n, err := strconv.Atoi(index)
+	if !ok || !ok2 || !ok3 || !ok4 || err != nil || n < 0 || strconv.Itoa(n) != index {
+		return RuleID{}, fmt.Errorf("%q is not a rule name of the form ns[NAMESPACE]-policy[NAME]-rule[N]", s)
+	}
+	return RuleID{Namespace: ns, Policy: name, Index: n}, nil
+}

@@ -1,0 +1,68 @@
+package translate
+
+import (
+	accesslog "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	fileaccesslog "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
+	celfilter "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/filters/cel/v3"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"sallyport/policy/model"
+)
+
+// accessLog writes a JSON line a connection to the gateway's log. Package flows
+// reads it, and adds what Envoy cannot know: the reason and its file and line.
+func (b *builder) accessLog(g *model.Gateway, stage string) *accesslog.AccessLog {
+	format := map[string]any{
+		"time":    "%START_TIME(%Y-%m-%dT%H:%M:%S.%6fZ)%",
+		"gateway": g.Name,
+		"stage":   stage,
+		// What Envoy's formatter cannot find is null in the line.
+		"connection":           "%FILTER_STATE(" + ConnectionKey + ":PLAIN)%",
+		"source":               "%FILTER_STATE(" + SourceKey + ":PLAIN)%",
+		"sourcePrincipal":      "%FILTER_STATE(" + PrincipalKey + ":PLAIN)%",
+		"requestedServerName":  "%REQUESTED_SERVER_NAME%",
+		"chain":                "%FILTER_CHAIN_NAME%",
+		"terminationDetails":   "%CONNECTION_TERMINATION_DETAILS%",
+		"responseFlags":        "%RESPONSE_FLAGS%",
+		"upstreamAddress":      "%UPSTREAM_REMOTE_ADDRESS%",
+		"upstreamFailure":      "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
+		"bytesReceived":        "%BYTES_RECEIVED%",
+		"bytesSent":            "%BYTES_SENT%",
+		"durationMilliseconds": "%DURATION%",
+	}
+	if stage == "entry" {
+		// At the entry the connection is the workload's own.
+		format["source"] = "%DOWNSTREAM_REMOTE_ADDRESS%"
+		format["downstreamFailure"] = "%DOWNSTREAM_TRANSPORT_FAILURE_REASON%"
+	}
+	fields, err := structpb.NewStruct(format)
+	if err != nil {
+		b.fail(err)
+	}
+	return &accesslog.AccessLog{
+		Name: "file",
+		ConfigType: &accesslog.AccessLog_TypedConfig{TypedConfig: b.pack(&fileaccesslog.FileAccessLog{
+			Path: g.AccessLog,
+			AccessLogFormat: &fileaccesslog.FileAccessLog_LogFormat{LogFormat: &core.SubstitutionFormatString{
+				Format: &core.SubstitutionFormatString_JsonFormat{JsonFormat: fields},
+			}},
+		})},
+	}
+}
+
+// failedHandshakes logs the connections that never got past the entry: no
+// certificate, one that nobody trusts, one without a principal. Every other
+// connection is logged by the stage that decided about it.
+func (b *builder) failedHandshakes(g *model.Gateway) *accesslog.AccessLog {
+	log := b.accessLog(g, "entry")
+	log.Filter = &accesslog.AccessLogFilter{FilterSpecifier: &accesslog.AccessLogFilter_ExtensionFilter{
+		ExtensionFilter: &accesslog.ExtensionFilter{
+			Name: "cel",
+			ConfigType: &accesslog.ExtensionFilter_TypedConfig{TypedConfig: b.pack(&celfilter.ExpressionFilter{
+				Expression: `connection.transport_failure_reason != "" || connection.termination_details != ""`,
+			})},
+		},
+	}}
+	return log
+}

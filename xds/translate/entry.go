@@ -1,0 +1,127 @@
+package translate
+
+import (
+	"net/netip"
+	"regexp"
+	"slices"
+
+	accesslog "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	rbac "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
+	tcpproxy "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	tls "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	matcher "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"sallyport/policy/model"
+)
+
+// entry is the first stage: it establishes who is asking, and only that, and
+// hands the bytes to the route stage.
+func (b *builder) entry(g *model.Gateway, l model.Listener) Resource {
+	out := &listener.Listener{
+		Name:             entryName(l),
+		Address:          socketAddress(netip.AddrPortFrom(l.Address, l.Port)),
+		TrafficDirection: core.TrafficDirection_OUTBOUND,
+		AccessLog:        []*accesslog.AccessLog{b.failedHandshakes(g)},
+	}
+	if l.Protocol == model.MutualTLS {
+		out.FilterChains = []*listener.FilterChain{b.mutualTLS(g)}
+	} else {
+		out.FilterChains = b.bySource(l.Sources)
+	}
+	return b.resource(out.Name, out)
+}
+
+// connectionState is what every stage after the entry knows of the connection.
+func connectionState() []*filterState {
+	return []*filterState{
+		sharedString(SourceKey, "%DOWNSTREAM_REMOTE_ADDRESS%"),
+		sharedString(ConnectionKey, "%UNIQUE_ID%"),
+	}
+}
+
+// mutualTLS takes the principal from the client certificate. The SAN is empty
+// until the handshake is over, so the state is set, and the next stage
+// connected to, only then.
+func (b *builder) mutualTLS(g *model.Gateway) *listener.FilterChain {
+	proxy := connectOn(tcpproxy.UpstreamConnectMode_ON_DOWNSTREAM_TLS_HANDSHAKE, routeName, "entry")
+	return &listener.FilterChain{
+		Name: "mutual-tls",
+		Filters: []*listener.Filter{
+			b.setFilterState("identity", connectionState(), []*filterState{
+				sharedString(PrincipalKey, "%DOWNSTREAM_PEER_URI_SAN%"),
+			}),
+			b.oneIdentity(g.TrustDomain),
+			b.filter("tcp_proxy", proxy),
+		},
+		TransportSocket: &core.TransportSocket{
+			Name:       "envoy.transport_sockets.tls",
+			ConfigType: &core.TransportSocket_TypedConfig{TypedConfig: b.pack(downstreamTLS(g.TrustDomain))},
+		},
+	}
+}
+
+// oneIdentity refuses certificates with several URI SANs: Envoy joins them with
+// commas, and an X.509-SVID has exactly one (SPIFFE X509-SVID §2).
+func (b *builder) oneIdentity(trustDomain string) *listener.Filter {
+	one := `spiffe://` + regexp.QuoteMeta(trustDomain) + `/[a-zA-Z0-9._/-]+`
+	return b.rbacFilter("one_identity", allow, map[string]*rbac.Policy{
+		"one-identity": {
+			Permissions: []*rbac.Permission{{Rule: &rbac.Permission_Any{Any: true}}},
+			Principals: []*rbac.Principal{principal(&matcher.StringMatcher{
+				MatchPattern: &matcher.StringMatcher_SafeRegex{SafeRegex: &matcher.RegexMatcher{Regex: one}},
+			})},
+		},
+	})
+}
+
+func downstreamTLS(trustDomain string) *tls.DownstreamTlsContext {
+	return &tls.DownstreamTlsContext{
+		RequireClientCertificate: wrapperspb.Bool(true),
+		CommonTlsContext: &tls.CommonTlsContext{
+			TlsCertificateSdsSecretConfigs: []*tls.SdsSecretConfig{fromADS(gatewaySecret)},
+			ValidationContextType: &tls.CommonTlsContext_CombinedValidationContext{
+				CombinedValidationContext: &tls.CommonTlsContext_CombinedCertificateValidationContext{
+					DefaultValidationContext: &tls.CertificateValidationContext{
+						MatchTypedSubjectAltNames: []*tls.SubjectAltNameMatcher{{
+							SanType: tls.SubjectAltNameMatcher_URI,
+							Matcher: &matcher.StringMatcher{MatchPattern: &matcher.StringMatcher_Prefix{Prefix: "spiffe://" + trustDomain + "/"}},
+						}},
+					},
+					ValidationContextSdsSecretConfig: fromADS(trustSecret),
+				},
+			},
+		},
+	}
+}
+
+// bySource takes the principal from the source address: one chain a range,
+// Envoy picks the most specific, and the rest is anonymous.
+func (b *builder) bySource(sources []model.Source) []*listener.FilterChain {
+	chains := []*listener.FilterChain{b.rawTLS("anonymous", "", nil)}
+	for _, s := range sources {
+		match := &listener.FilterChainMatch{SourcePrefixRanges: []*core.CidrRange{cidr(s.Prefix)}}
+		chains = append(chains, b.rawTLS(s.Prefix.String(), s.Principal, match))
+	}
+	return chains
+}
+
+func (b *builder) rawTLS(name, principal string, match *listener.FilterChainMatch) *listener.FilterChain {
+	state := connectionState()
+	if principal != "" {
+		state = append(state, sharedString(PrincipalKey, principal))
+	}
+	return &listener.FilterChain{
+		Name:             name,
+		FilterChainMatch: match,
+		Filters: []*listener.Filter{
+			b.setFilterState("identity", slices.Clip(state), nil),
+			b.filter("tcp_proxy", &tcpproxy.TcpProxy{
+				StatPrefix:       "entry",
+				ClusterSpecifier: &tcpproxy.TcpProxy_Cluster{Cluster: routeName},
+			}),
+		},
+	}
+}

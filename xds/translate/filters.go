@@ -1,0 +1,76 @@
+package translate
+
+import (
+	accesslog "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	setfilterstatevalue "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/set_filter_state/v3"
+	tlsinspector "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
+	setfilterstate "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/set_filter_state/v3"
+	tcpproxy "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+)
+
+func (b *builder) filter(name string, config proto.Message) *listener.Filter {
+	return &listener.Filter{Name: name, ConfigType: &listener.Filter_TypedConfig{TypedConfig: b.pack(config)}}
+}
+
+// tlsInspector reads the server name from the ClientHello. Hellos above 16 KiB
+// and what is not TLS go on without a server name, and are refused by it.
+func (b *builder) tlsInspector() *listener.ListenerFilter {
+	return &listener.ListenerFilter{
+		Name:       "tls_inspector",
+		ConfigType: &listener.ListenerFilter_TypedConfig{TypedConfig: b.pack(&tlsinspector.TlsInspector{})},
+	}
+}
+
+type filterState = setfilterstatevalue.FilterStateValue
+
+// stateValue is a filter state for this connection alone; key must be one that
+// Envoy knows.
+func stateValue(key, format string) *filterState {
+	return &filterState{
+		Key: &setfilterstatevalue.FilterStateValue_ObjectKey{ObjectKey: key},
+		Value: &setfilterstatevalue.FilterStateValue_FormatString{FormatString: &core.SubstitutionFormatString{
+			Format: &core.SubstitutionFormatString_TextFormatSource{TextFormatSource: &core.DataSource{
+				Specifier: &core.DataSource_InlineString{InlineString: format},
+			}},
+		}},
+		SkipIfEmpty: true,
+	}
+}
+
+// sharedString is a string that the stages after this one see too.
+func sharedString(key, format string) *filterState {
+	v := stateValue(key, format)
+	v.FactoryKey = "envoy.string"
+	v.SharedWithUpstream = setfilterstatevalue.FilterStateValue_TRANSITIVE
+	return v
+}
+
+func (b *builder) setFilterState(name string, onNew, onHandshake []*filterState) *listener.Filter {
+	return b.filter(name, &setfilterstate.Config{OnNewConnection: onNew, OnDownstreamTlsHandshake: onHandshake})
+}
+
+// maxEarlyData is how much of the hello tcp_proxy holds back while it may not
+// connect yet: as much as the TLS inspector reads.
+const maxEarlyData = 16384
+
+// connectOn is a tcp_proxy that only connects after an event.
+func connectOn(mode tcpproxy.UpstreamConnectMode, cluster, statPrefix string) *tcpproxy.TcpProxy {
+	return &tcpproxy.TcpProxy{
+		StatPrefix:          statPrefix,
+		ClusterSpecifier:    &tcpproxy.TcpProxy_Cluster{Cluster: cluster},
+		UpstreamConnectMode: mode,
+		MaxEarlyDataBytes:   wrapperspb.UInt32(maxEarlyData),
+	}
+}
+
+// refuse is the end of every chain without a grant: an RBAC filter that allows
+// nothing, before a cluster that has no endpoint.
+func (b *builder) refuse(logs ...*accesslog.AccessLog) []*listener.Filter {
+	t := connectOn(tcpproxy.UpstreamConnectMode_ON_DOWNSTREAM_DATA, refusedCluster, "refused")
+	t.AccessLog = logs
+	return []*listener.Filter{b.rbacFilter("refuse", allow, nil), b.filter("tcp_proxy", t)}
+}

@@ -1,0 +1,53 @@
+package translate
+
+import (
+	"sallyport/pkg/hostname"
+	"sallyport/policy/model"
+)
+
+// Names that several stages, the bootstrap and the logs agree on.
+const (
+	// PrincipalKey is the filter state that the entry stage writes the
+	// workload's SPIFFE ID to; absent for the anonymous principal.
+	PrincipalKey = "sallyport.principal"
+	// SourceKey is the filter state with the workload's address: the later
+	// stages only see an internal address.
+	SourceKey = "sallyport.source"
+	// ConnectionKey is the filter state with an identifier that the log lines
+	// of one connection share across the stages.
+	ConnectionKey = "sallyport.connection"
+
+	// RefusedChain is the filter chain of every connection without a grant.
+	RefusedChain = "refused"
+	// PrivateAddress is the RBAC policy that names a refusal by the address
+	// guard.
+	PrivateAddress = "private-address"
+	// NoAddress is the RBAC policy that refuses a name that did not resolve.
+	NoAddress = "no-address"
+	// BadIdentity is the RBAC policy that refuses a client certificate whose
+	// URI SAN is not one SPIFFE ID of the trust domain.
+	BadIdentity = "bad-identity"
+
+	routeName        = "route"
+	publicCluster    = "dynamic_forward_proxy"
+	privateCluster   = "dynamic_forward_proxy/private"
+	refusedCluster   = "refused"
+	gatewaySecret    = "gateway"
+	trustSecret      = "trust"
+	defaultGrantName = "default-action"
+)
+
+func entryName(l model.Listener) string { return "entry/" + l.Name }
+
+func policyName(bucket string) string { return "policy/" + bucket }
+
+// GrantName names the filter chain of a grant,
+// HOST|ns[NS]-policy[NAME]-rule[N]|PRINCIPAL, so that Envoy's own
+// %FILTER_CHAIN_NAME% says what allowed a connection. A nil rule is the
+// gateway's defaultAction.
+func GrantName(p hostname.Pattern, rule *model.Rule, whom string) string {
+	if rule == nil {
+		return p.String() + "|" + defaultGrantName + "|" + whom
+	}
+	return p.String() + "|" + rule.ID.String() + "|" + whom
+}

@@ -1,0 +1,94 @@
+package translate
+
+import (
+	"maps"
+	"slices"
+
+	xdsmatcher "github.com/cncf/xds/go/xds/type/matcher/v3"
+	accesslog "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	rbac "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
+
+	"sallyport/policy/model"
+)
+
+const (
+	allow = rbac.RBAC_ALLOW
+	deny  = rbac.RBAC_DENY
+)
+
+// bucketsOf lists the buckets that entries use, sorted.
+func bucketsOf(entries []*model.Entry) []string {
+	used := make(map[string]bool)
+	for _, e := range entries {
+		used[bucketOf(e.Pattern)] = true
+	}
+	return slices.Sorted(maps.Keys(used))
+}
+
+// policy is the third stage: one bucket's listener. It looks up server name,
+// then principal, and so picks the one filter chain that grants this
+// connection, or the chain that refuses it.
+func (c *common) policy(bucket string, entries []*model.Entry) Resource {
+	out := &listener.Listener{
+		Name:              policyName(bucket),
+		ListenerSpecifier: &listener.Listener_InternalListener{InternalListener: &listener.Listener_InternalListenerConfig{}},
+		ListenerFilters:   []*listener.ListenerFilter{c.inspector},
+		AccessLog:         []*accesslog.AccessLog{c.policyLog},
+	}
+	exact := make(map[string]*xdsmatcher.Matcher_OnMatch)
+	var wildcards []*model.Entry
+	toGrants := make(map[*model.Entry]*xdsmatcher.Matcher_OnMatch)
+	for _, e := range entries {
+		grants, matcher := c.grants(e)
+		out.FilterChains = append(out.FilterChains, grants...)
+		toGrants[e] = matcher
+		if e.Pattern.IsWildcard() {
+			wildcards = append(wildcards, e)
+		} else {
+			exact[e.Pattern.Base()] = matcher
+		}
+	}
+	otherwise := c.toRefused
+	if len(wildcards) > 0 {
+		otherwise = toMatcher(c.wildcardMatcher(wildcards, func(e *model.Entry) *xdsmatcher.Matcher_OnMatch { return toGrants[e] }))
+	}
+	out.FilterChainMatcher = c.exactOr(exact, otherwise)
+	out.FilterChains = append(out.FilterChains, c.refusedChain(entries))
+	return c.resource(out.Name, out)
+}
+
+// refusedChain ends what no grant of the bucket takes. The Deny rules come
+// first, for their names in the log; no filter in it asks DNS.
+func (c *common) refusedChain(entries []*model.Entry) *listener.FilterChain {
+	var filters []*listener.Filter
+	if policies := denials(entries); len(policies) > 0 {
+		filters = append(filters, c.rbacFilter("deny", deny, policies))
+	}
+	return &listener.FilterChain{Name: RefusedChain, Filters: append(filters, c.refuse()...)}
+}
+
+func denials(entries []*model.Entry) map[string]*rbac.Policy {
+	policies := make(map[string]*rbac.Policy)
+	anyone := model.PrincipalMatch{Kind: model.MatchAny}
+	for _, e := range entries {
+		for name, p := range rulePolicies(e.Pattern, anyone, denyRules(e.Rules)) {
+			if known := policies[name]; known != nil {
+				known.Permissions = append(known.Permissions, p.Permissions...)
+			} else {
+				policies[name] = p
+			}
+		}
+	}
+	return policies
+}
+
+func denyRules(rules []*model.Rule) []*model.Rule {
+	var out []*model.Rule
+	for _, r := range rules {
+		if r.Action == model.Deny {
+			out = append(out, r)
+		}
+	}
+	return out
+}

@@ -1,0 +1,93 @@
+package translate
+
+import (
+	xdsmatcher "github.com/cncf/xds/go/xds/type/matcher/v3"
+	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	tcpproxy "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+
+	"sallyport/pkg/hostname"
+	"sallyport/policy/model"
+)
+
+// route is the second stage: it reads the server name inside the tunnel and
+// picks the bucket that decides about it. Its matcher changes when hosts come
+// and go, never when a policy changes, and a matcher change drains nothing.
+func (b *builder) route(g *model.Gateway, entries []*model.Entry) Resource {
+	out := &listener.Listener{
+		Name:               routeName,
+		ListenerSpecifier:  &listener.Listener_InternalListener{InternalListener: &listener.Listener_InternalListenerConfig{}},
+		ListenerFilters:    []*listener.ListenerFilter{b.tlsInspector()},
+		FilterChainMatcher: b.routeMatcher(entries),
+	}
+	for _, bucket := range bucketsOf(entries) {
+		out.FilterChains = append(out.FilterChains, &listener.FilterChain{
+			Name: bucket,
+			Filters: []*listener.Filter{b.filter("tcp_proxy", &tcpproxy.TcpProxy{
+				StatPrefix:       "route",
+				ClusterSpecifier: &tcpproxy.TcpProxy_Cluster{Cluster: policyName(bucket)},
+			})},
+		})
+	}
+	out.FilterChains = append(out.FilterChains, &listener.FilterChain{
+		Name:    RefusedChain,
+		Filters: b.refuse(b.accessLog(g, "route")),
+	})
+	return b.resource(out.Name, out)
+}
+
+// routeMatcher looks the name up among the exact ones, then tries the
+// wildcards, the longest suffix first, which is the order of the entries.
+func (b *builder) routeMatcher(entries []*model.Entry) *xdsmatcher.Matcher {
+	to := make(map[string]*xdsmatcher.Matcher_OnMatch)
+	for _, bucket := range bucketsOf(entries) {
+		to[bucket] = b.toChain(bucket)
+	}
+	exact := make(map[string]*xdsmatcher.Matcher_OnMatch)
+	var wildcards []*model.Entry
+	for _, e := range entries {
+		if e.Pattern.IsWildcard() {
+			wildcards = append(wildcards, e)
+		} else {
+			exact[e.Pattern.Base()] = to[bucketOf(e.Pattern)]
+		}
+	}
+	otherwise := b.toChain(RefusedChain)
+	if len(wildcards) > 0 {
+		otherwise = toMatcher(b.wildcardMatcher(wildcards, func(e *model.Entry) *xdsmatcher.Matcher_OnMatch {
+			return to[bucketOf(e.Pattern)]
+		}))
+	}
+	return b.exactOr(exact, otherwise)
+}
+
+// exactOr is the lookup of exact names before something else. Envoy refuses an
+// empty map, so without names there is only the something else.
+func (b *builder) exactOr(exact map[string]*xdsmatcher.Matcher_OnMatch, otherwise *xdsmatcher.Matcher_OnMatch) *xdsmatcher.Matcher {
+	switch {
+	case len(exact) > 0:
+		return exactly(b.serverName(), exact, otherwise)
+	case otherwise.GetMatcher() != nil:
+		return otherwise.GetMatcher()
+	default:
+		return &xdsmatcher.Matcher{OnNoMatch: otherwise}
+	}
+}
+
+// wildcardMatcher tries the wildcards in order. Names that a wildcard covers
+// are the client's invention, so they must be host names first: what is not
+// would still be asked of DNS.
+func (b *builder) wildcardMatcher(wildcards []*model.Entry, then func(*model.Entry) *xdsmatcher.Matcher_OnMatch) *xdsmatcher.Matcher {
+	refused := b.toChain(RefusedChain)
+	matchers := []*xdsmatcher.Matcher_MatcherList_FieldMatcher{
+		when(not(has(b.serverName(), regex(hostname.WireGrammar))), refused),
+	}
+	otherwise := refused
+	for _, e := range wildcards {
+		if e.Pattern.IsAny() {
+			otherwise = then(e)
+			continue
+		}
+		matchers = append(matchers, when(has(b.serverName(), suffix("."+e.Pattern.Base())), then(e)))
+	}
+	return firstOf(matchers, otherwise)
+}

@@ -1,0 +1,249 @@
+package translate
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"hash"
+	"maps"
+	"slices"
+
+	xdscore "github.com/cncf/xds/go/xds/core/v3"
+	xdsmatcher "github.com/cncf/xds/go/xds/type/matcher/v3"
+	accesslog "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+
+	"sallyport/policy/model"
+)
+
+// Translator prints gateways as resources. It remembers what it printed last
+// for each gateway, so that an edit costs the buckets it changed; what it
+// returns does not depend on that. It is not safe for concurrent use.
+type Translator struct {
+	gateways map[string]*memory
+}
+
+// memory is what one gateway's last translation left.
+type memory struct {
+	// common is the digest of what every policy listener contains.
+	common [sha256.Size]byte
+	// route is the digest of what the route listener contains.
+	route   [sha256.Size]byte
+	routed  Resource
+	buckets map[string]printed
+}
+
+type printed struct {
+	input    [sha256.Size]byte
+	resource Resource
+}
+
+// New makes a Translator.
+func New() *Translator { return &Translator{gateways: make(map[string]*memory)} }
+
+// common is what the chains of all policy listeners share: packed once, and
+// referred to from every chain.
+type common struct {
+	*builder
+	gateway        *model.Gateway
+	inspector      *listener.ListenerFilter
+	policyLog      *accesslog.AccessLog
+	principalInput *xdscore.TypedExtensionConfig
+	toRefused      *xdsmatcher.Matcher_OnMatch
+	public         *forwarding
+	private        *forwarding
+	proxies        map[string]*listener.Filter
+}
+
+// Translate prints a gateway. Every message is validated before it is packed;
+// an error means a defect in this package, or a value that the policy decoder
+// should have refused, and nothing must be published.
+func (t *Translator) Translate(g *model.Gateway) (*Resources, error) {
+	b := &builder{}
+	// Envoy is only told about hosts that somebody may reach: every other name
+	// ends in the route stage's refusal, as names nobody ever heard of do.
+	var entries []*model.Entry
+	for _, e := range g.Entries {
+		if e.Registered {
+			entries = append(entries, e)
+		}
+	}
+	public := b.forwarding(g, publicCluster, false)
+	private := b.forwarding(g, privateCluster, true)
+	out := &Resources{Clusters: []Resource{
+		b.forward(public, g.Limits), b.forward(private, g.Limits), b.nowhere(), b.toListener(routeName, g.Limits),
+	}}
+	for _, l := range g.Listeners {
+		out.Listeners = append(out.Listeners, b.entry(g, l))
+		if l.Protocol == model.MutualTLS && out.Secrets == nil {
+			out.Secrets = b.secrets(g)
+		}
+	}
+
+	c := &common{
+		builder:        b,
+		gateway:        g,
+		inspector:      b.tlsInspector(),
+		policyLog:      b.accessLog(g, "policy"),
+		principalInput: b.principal(),
+		toRefused:      b.toChain(RefusedChain),
+		public:         public,
+		private:        private,
+		proxies:        make(map[string]*listener.Filter),
+	}
+	m := t.remembered(g.Name, c.digest())
+	out.Listeners = append(out.Listeners, m.routeFor(c, entries))
+
+	buckets := make(map[string][]*model.Entry)
+	static := make(map[string]model.Dial)
+	for _, e := range entries {
+		buckets[bucketOf(e.Pattern)] = append(buckets[bucketOf(e.Pattern)], e)
+		if len(e.Dial.Addresses) > 0 {
+			static[staticName(e.Dial)] = e.Dial
+		}
+	}
+	for _, bucket := range slices.Sorted(maps.Keys(buckets)) {
+		out.Listeners = append(out.Listeners, m.policyFor(c, bucket, buckets[bucket]))
+		out.Clusters = append(out.Clusters, b.toListener(policyName(bucket), g.Limits))
+	}
+	maps.DeleteFunc(m.buckets, func(bucket string, _ printed) bool { return buckets[bucket] == nil })
+	for _, d := range static {
+		out.Clusters = append(out.Clusters, b.static(d, g.Limits))
+	}
+	if b.err != nil {
+		delete(t.gateways, g.Name)
+		return nil, fmt.Errorf("gateway %s: %w", g.Name, b.err)
+	}
+	sortByName(out.Listeners)
+	sortByName(out.Clusters)
+	sortByName(out.Secrets)
+	return out, nil
+}
+
+// remembered returns the gateway's memory, emptied if what all its listeners
+// have in common changed.
+func (t *Translator) remembered(name string, common [sha256.Size]byte) *memory {
+	m := t.gateways[name]
+	if m == nil || m.common != common {
+		m = &memory{common: common, buckets: make(map[string]printed)}
+		t.gateways[name] = m
+	}
+	return m
+}
+
+func (m *memory) routeFor(c *common, entries []*model.Entry) Resource {
+	h := newHasher()
+	for _, e := range entries {
+		h.string(e.Pattern.String())
+	}
+	if sum := h.sum(); m.routed.Message == nil || m.route != sum {
+		m.routed, m.route = c.route(c.gateway, entries), sum
+	}
+	return m.routed
+}
+
+func (m *memory) policyFor(c *common, bucket string, entries []*model.Entry) Resource {
+	h := newHasher()
+	for _, e := range entries {
+		h.entry(e)
+	}
+	sum := h.sum()
+	if known, ok := m.buckets[bucket]; ok && known.input == sum {
+		return known.resource
+	}
+	r := c.policy(bucket, entries)
+	m.buckets[bucket] = printed{input: sum, resource: r}
+	return r
+}
+
+// digest covers everything about the gateway that its policy listeners print,
+// besides their entries.
+func (c *common) digest() [sha256.Size]byte {
+	h := newHasher()
+	g := c.gateway
+	h.string(g.Name)
+	h.string(g.TrustDomain)
+	h.string(g.AccessLog)
+	h.string(fmt.Sprint(g.DefaultAction, g.HasAllowPolicy, g.DNS, g.Addresses, g.Limits))
+	return h.sum()
+}
+
+// hasher digests model values: each is preceded by its length or count, so that
+// no two different sequences run together.
+type hasher struct {
+	hash.Hash
+	buf []byte
+}
+
+func newHasher() *hasher { return &hasher{Hash: sha256.New()} }
+
+func (h *hasher) number(n int) {
+	h.buf = binary.AppendUvarint(h.buf[:0], uint64(n))
+	_, _ = h.Write(h.buf) // a hash's Write never fails
+}
+
+func (h *hasher) bool(v bool) {
+	if v {
+		h.number(1)
+	} else {
+		h.number(0)
+	}
+}
+
+func (h *hasher) string(s string) {
+	h.number(len(s))
+	h.buf = append(h.buf[:0], s...)
+	_, _ = h.Write(h.buf)
+}
+
+func (h *hasher) sum() (out [sha256.Size]byte) {
+	h.Sum(out[:0])
+	return out
+}
+
+// entry digests what the translation reads of an entry, and no more: not where
+// it was written, nor a rule's other hosts.
+func (h *hasher) entry(e *model.Entry) {
+	h.string(e.Pattern.String())
+	h.bool(e.ExportTo == nil)
+	h.number(len(e.ExportTo))
+	for _, ns := range e.ExportTo {
+		h.string(ns)
+	}
+	h.number(int(e.Dial.Port))
+	h.string(e.Dial.Host)
+	h.number(len(e.Dial.Addresses))
+	for _, a := range e.Dial.Addresses {
+		h.string(a.String())
+	}
+	h.bool(e.Dial.AllowPrivate)
+	for _, rules := range [][]*model.Rule{e.Rules, e.Overlapping} {
+		h.number(len(rules))
+		for _, r := range rules {
+			h.rule(e, r)
+		}
+	}
+}
+
+func (h *hasher) rule(e *model.Entry, r *model.Rule) {
+	h.string(r.ID.String())
+	h.number(int(r.Action))
+	h.number(len(r.From))
+	for _, m := range r.From {
+		h.number(int(m.Kind))
+		h.string(m.Value)
+	}
+	if !e.Pattern.IsWildcard() {
+		return
+	}
+	for _, to := range r.To {
+		h.number(len(to.Hosts))
+		for _, p := range to.Hosts {
+			h.string(p.String())
+		}
+		h.number(len(to.Except))
+		for _, p := range to.Except {
+			h.string(p.String())
+		}
+	}
+}
