@@ -14,6 +14,7 @@ import (
 	"iter"
 	"net/netip"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 	"golang.org/x/net/publicsuffix"
@@ -48,14 +49,27 @@ const WireGrammar = `([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z_]([a-z0-9_-]
 // MaxLength is the longest name, RFC 1035 §2.3.4 less the root label.
 const MaxLength = 253
 
-// profile maps to A-labels as browsers do, but refuses what is not a host name.
+// toASCII maps to A-labels as browsers do (UTS #46, non-transitional), but
+// refuses what is not a host name.
 func toASCII(s string) (string, error) {
 	return idna.New(
 		idna.MapForLookup(),
 		idna.Transitional(false),
 		idna.StrictDomainName(false), // underscores occur in real names; labels are checked below
+		idna.CheckHyphens(false),     // so do labels like r3---sn-4g5e6nsz, which content networks use
 		idna.BidiRule(),
 	).ToASCII(s)
+}
+
+// trimDot removes one trailing dot, in any of the spellings that UTS #46 maps
+// to a dot (§4, also RFC 3490 §3.1).
+func trimDot(s string) string {
+	for _, dot := range []string{".", "\u3002", "\uff0e", "\uff61"} {
+		if rest, ok := strings.CutSuffix(s, dot); ok {
+			return rest
+		}
+	}
+	return s
 }
 
 // Parse makes a host name that a person wrote canonical. It accepts capitals,
@@ -67,13 +81,13 @@ func Parse(s string) (Name, error) {
 	if strings.Contains(s, "*") {
 		return "", fmt.Errorf("%q is a pattern; a host name has no *", s)
 	}
-	if err := plain(s); err != nil {
-		return "", err
-	}
 	if isAddress(s) {
 		return "", fmt.Errorf("%q is an IP address: TLS server names are host names (RFC 6066 §3)", s)
 	}
-	ascii, err := toASCII(strings.TrimSuffix(s, "."))
+	if err := plain(s); err != nil {
+		return "", err
+	}
+	ascii, err := toASCII(trimDot(s))
 	if err != nil {
 		return "", fmt.Errorf("%q is not a host name: %w", s, err)
 	}
@@ -106,6 +120,9 @@ func lowerASCII(s string) string {
 // plain refuses what no spelling of a host name contains, before IDNA mapping
 // could turn it into something else.
 func plain(s string) error {
+	if !utf8.ValidString(s) {
+		return fmt.Errorf("%q is not a host name: it is not valid UTF-8", s)
+	}
 	for _, r := range s {
 		if r <= ' ' || r == 0x7f || strings.ContainsRune("/:@%?#[]\\\"'`<>{}|^,;=&$!()+~", r) {
 			return fmt.Errorf("%q is not a host name: it contains %q", s, r)
@@ -173,6 +190,9 @@ func ParsePattern(s string) (Pattern, error) {
 		if err != nil {
 			return Pattern{}, err
 		}
+		if len(name) > MaxLength-len("a.") {
+			return Pattern{}, fmt.Errorf("%q covers nothing: no name of at most %d bytes fits below it", s, MaxLength)
+		}
 		return Pattern{wildcard: true, base: string(name)}, nil
 	}
 	if strings.Contains(s, "*") {
@@ -237,8 +257,8 @@ func (p Pattern) Covers(q Pattern) bool {
 func (p Pattern) Overlaps(q Pattern) bool { return p.Covers(q) || q.Covers(p) }
 
 // PublicSuffix reports whether the pattern reaches into names of unrelated
-// owners: `*`, or a wildcard at or above a public suffix such as *.com,
-// *.co.uk or *.github.io (https://publicsuffix.org).
+// owners: `*`, or a wildcard at a public suffix such as *.com, *.co.uk or
+// *.github.io (https://publicsuffix.org).
 func (p Pattern) PublicSuffix() bool {
 	if !p.wildcard {
 		return false
@@ -246,8 +266,15 @@ func (p Pattern) PublicSuffix() bool {
 	if p.IsAny() {
 		return true
 	}
-	suffix, _ := publicsuffix.PublicSuffix(p.base)
-	return suffix == p.base
+	// The rules of the list may be wildcards themselves: *.kawasaki.jp makes
+	// every name below kawasaki.jp a public suffix, but not kawasaki.jp.
+	below := "x." + p.base
+	return isSuffix(p.base) || isSuffix(below)
+}
+
+func isSuffix(name string) bool {
+	suffix, _ := publicsuffix.PublicSuffix(name)
+	return suffix == name
 }
 
 // Compare orders patterns so that the most specific comes first: names, then

@@ -15,14 +15,14 @@ func (g *Gateway) decideAudit(d *Decision, principal string, name hostname.Name)
 		}
 	}
 	d.AuditVerdict, d.AuditReason = d.Verdict, d.Reason
-	if verdict, reason, rule := g.wouldBe(*d); verdict != d.Verdict {
+	if verdict, reason, rule := g.wouldBe(*d, principal); verdict != d.Verdict {
 		d.AuditVerdict, d.AuditReason, d.AuditRule = verdict, reason, rule
 	}
 }
 
 // wouldBe is the verdict order with the matching audit rules among the enforced
 // ones, for a decision that was made without them.
-func (g *Gateway) wouldBe(d Decision) (Verdict, Reason, *Rule) {
+func (g *Gateway) wouldBe(d Decision, principal string) (Verdict, Reason, *Rule) {
 	first := func(action Verdict) *Rule {
 		i := slices.IndexFunc(d.Audit, func(r *Rule) bool { return r.Action == action })
 		if i < 0 {
@@ -34,8 +34,8 @@ func (g *Gateway) wouldBe(d Decision) (Verdict, Reason, *Rule) {
 	switch {
 	case d.Reason == NotExported, d.Reason == DenyRule:
 		return Deny, d.Reason, d.Rule
-	case d.Reason == NotRegistered && allowed == nil:
-		return Deny, NotRegistered, nil // nothing but an Allow rule would register it
+	case d.Reason == NotRegistered && (allowed == nil || d.Entry.denies(principal)):
+		return Deny, NotRegistered, nil // registered by an Allow rule only, and then enforced Deny rules have their say
 	case denied != nil:
 		return Deny, DenyRule, denied
 	case d.Reason == AllowRule:
@@ -47,4 +47,10 @@ func (g *Gateway) wouldBe(d Decision) (Verdict, Reason, *Rule) {
 	default:
 		return d.Verdict, d.Reason, d.Rule
 	}
+}
+
+// denies reports whether an enforced Deny rule of the entry matches, whether
+// or not the entry is registered.
+func (e *Entry) denies(principal string) bool {
+	return e != nil && slices.ContainsFunc(e.Rules, func(r *Rule) bool { return r.Action == Deny && r.Matches(principal) })
 }

@@ -15,7 +15,7 @@ import (
 func (g *Gateway) Index() {
 	slices.SortFunc(g.Entries, func(a, b *Entry) int { return hostname.Compare(a.Pattern, b.Pattern) })
 	g.entries = hostindex.Index[*Entry]{}
-	g.rules = make(map[RuleID]*Rule)
+	g.rules = make(map[RuleID]*Rule, len(g.Entries)+len(g.Audit))
 	for _, e := range g.Entries {
 		g.entries.Add(e.Pattern, e)
 		for _, r := range e.Rules {

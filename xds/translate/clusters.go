@@ -29,9 +29,10 @@ func breakers(l model.Limits) *cluster.CircuitBreakers {
 // filter state there.
 func (b *builder) toListener(name string, l model.Limits) Resource {
 	c := &cluster.Cluster{
-		Name:            name,
-		ConnectTimeout:  durationpb.New(l.ConnectTimeout),
-		CircuitBreakers: breakers(l),
+		Name:                          name,
+		ConnectTimeout:                durationpb.New(l.ConnectTimeout),
+		CircuitBreakers:               breakers(l),
+		PerConnectionBufferLimitBytes: bufferLimit(),
 		TransportSocket: &core.TransportSocket{
 			Name: "envoy.transport_sockets.internal_upstream",
 			ConfigType: &core.TransportSocket_TypedConfig{TypedConfig: b.pack(&internal.InternalUpstreamTransport{
@@ -53,10 +54,11 @@ func (b *builder) toListener(name string, l model.Limits) Resource {
 // forward is the cluster that connects to the name that was asked for.
 func (b *builder) forward(f *forwarding, l model.Limits) Resource {
 	c := &cluster.Cluster{
-		Name:            f.cluster,
-		ConnectTimeout:  durationpb.New(l.ConnectTimeout),
-		LbPolicy:        cluster.Cluster_CLUSTER_PROVIDED,
-		CircuitBreakers: breakers(l),
+		Name:                          f.cluster,
+		ConnectTimeout:                durationpb.New(l.ConnectTimeout),
+		LbPolicy:                      cluster.Cluster_CLUSTER_PROVIDED,
+		CircuitBreakers:               breakers(l),
+		PerConnectionBufferLimitBytes: bufferLimit(),
 		ClusterDiscoveryType: &cluster.Cluster_ClusterType{ClusterType: &cluster.Cluster_CustomClusterType{
 			Name: "envoy.clusters.dynamic_forward_proxy",
 			TypedConfig: b.pack(&dfpcluster.ClusterConfig{

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"regexp"
 	"slices"
+	"time"
 
 	accesslog "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -12,6 +13,7 @@ import (
 	tcpproxy "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	tls "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	matcher "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"sallyport/policy/model"
@@ -25,6 +27,8 @@ func (b *builder) entry(g *model.Gateway, l model.Listener) Resource {
 		Address:          socketAddress(netip.AddrPortFrom(l.Address, l.Port)),
 		TrafficDirection: core.TrafficDirection_OUTBOUND,
 		AccessLog:        []*accesslog.AccessLog{b.failedHandshakes(g)},
+
+		PerConnectionBufferLimitBytes: bufferLimit(),
 	}
 	if l.Protocol == model.MutualTLS {
 		out.FilterChains = []*listener.FilterChain{b.mutualTLS(g)}
@@ -42,11 +46,16 @@ func connectionState() []*filterState {
 	}
 }
 
+// handshakeTimeout is how long a client may take over its TLS handshake.
+const handshakeTimeout = 10 * time.Second
+
 // mutualTLS takes the principal from the client certificate. The SAN is empty
 // until the handshake is over, so the state is set, and the next stage
 // connected to, only then.
 func (b *builder) mutualTLS(g *model.Gateway) *listener.FilterChain {
-	proxy := connectOn(tcpproxy.UpstreamConnectMode_ON_DOWNSTREAM_TLS_HANDSHAKE, routeName, "entry")
+	proxy := passOn(routeName, "entry")
+	proxy.UpstreamConnectMode = tcpproxy.UpstreamConnectMode_ON_DOWNSTREAM_TLS_HANDSHAKE
+	proxy.MaxEarlyDataBytes = wrapperspb.UInt32(maxEarlyData)
 	return &listener.FilterChain{
 		Name: "mutual-tls",
 		Filters: []*listener.Filter{
@@ -56,6 +65,7 @@ func (b *builder) mutualTLS(g *model.Gateway) *listener.FilterChain {
 			b.oneIdentity(g.TrustDomain),
 			b.filter("tcp_proxy", proxy),
 		},
+		TransportSocketConnectTimeout: durationpb.New(handshakeTimeout),
 		TransportSocket: &core.TransportSocket{
 			Name:       "envoy.transport_sockets.tls",
 			ConfigType: &core.TransportSocket_TypedConfig{TypedConfig: b.pack(downstreamTLS(g.TrustDomain))},
@@ -118,10 +128,7 @@ func (b *builder) rawTLS(name, principal string, match *listener.FilterChainMatc
 		FilterChainMatch: match,
 		Filters: []*listener.Filter{
 			b.setFilterState("identity", slices.Clip(state), nil),
-			b.filter("tcp_proxy", &tcpproxy.TcpProxy{
-				StatPrefix:       "entry",
-				ClusterSpecifier: &tcpproxy.TcpProxy_Cluster{Cluster: routeName},
-			}),
+			b.filter("tcp_proxy", passOn(routeName, "entry")),
 		},
 	}
 }

@@ -9,6 +9,7 @@ import (
 	setfilterstate "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/set_filter_state/v3"
 	tcpproxy "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
@@ -64,6 +65,33 @@ func connectOn(mode tcpproxy.UpstreamConnectMode, cluster, statPrefix string) *t
 		ClusterSpecifier:    &tcpproxy.TcpProxy_Cluster{Cluster: cluster},
 		UpstreamConnectMode: mode,
 		MaxEarlyDataBytes:   wrapperspb.UInt32(maxEarlyData),
+	}
+}
+
+// passOn is a tcp_proxy to the next stage. Its idle timeout is off: the policy
+// stage's ends the connection for all stages, and a change of the limits must
+// not change the stages before it.
+func passOn(cluster, statPrefix string) *tcpproxy.TcpProxy {
+	return &tcpproxy.TcpProxy{
+		StatPrefix:       statPrefix,
+		ClusterSpecifier: &tcpproxy.TcpProxy_Cluster{Cluster: cluster},
+		IdleTimeout:      durationpb.New(0),
+	}
+}
+
+// bufferLimit bounds what a stage holds of a connection whose other side reads
+// slowly; Envoy's default is 1 MiB a stage.
+func bufferLimit() *wrapperspb.UInt32Value { return wrapperspb.UInt32(64 << 10) }
+
+// internalListener is a listener that only other stages of the same Envoy reach.
+func internalListener(name string, inspector *listener.ListenerFilter) *listener.Listener {
+	return &listener.Listener{
+		Name:                          name,
+		ListenerSpecifier:             &listener.Listener_InternalListener{InternalListener: &listener.Listener_InternalListenerConfig{}},
+		ListenerFilters:               []*listener.ListenerFilter{inspector},
+		PerConnectionBufferLimitBytes: bufferLimit(),
+		// The gateway's connection limit counts workloads' connections, once.
+		IgnoreGlobalConnLimit: true,
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	xdsmatcher "github.com/cncf/xds/go/xds/type/matcher/v3"
 	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
@@ -204,18 +203,11 @@ func (c *common) tcpProxy(cluster string) *listener.Filter {
 	}
 	t := connectOn(tcpproxy.UpstreamConnectMode_ON_DOWNSTREAM_DATA, cluster, "policy")
 	t.CheckDrainClose = wrapperspb.Bool(true)
-	t.IdleTimeout = positive(c.gateway.Limits.IdleTimeout)
-	t.MaxDownstreamConnectionDuration = positive(c.gateway.Limits.MaxDuration)
+	t.IdleTimeout = durationpb.New(c.gateway.Limits.IdleTimeout) // zero turns it off
+	if d := c.gateway.Limits.MaxDuration; d > 0 {
+		t.MaxDownstreamConnectionDuration = durationpb.New(d)
+	}
 	f := c.filter("tcp_proxy", t)
 	c.proxies[cluster] = f
 	return f
-}
-
-// positive is an Envoy timeout: nil, which is Envoy's default, for none given.
-// Envoy's own default for idle connections is an hour, and zero turns it off.
-func positive(d time.Duration) *durationpb.Duration {
-	if d <= 0 {
-		return nil
-	}
-	return durationpb.New(d)
 }

@@ -1,6 +1,9 @@
 package translate
 
 import (
+	"fmt"
+	"strings"
+
 	"sallyport/pkg/hostname"
 	"sallyport/policy/model"
 )
@@ -50,4 +53,36 @@ func GrantName(p hostname.Pattern, rule *model.Rule, whom string) string {
 		return p.String() + "|" + defaultGrantName + "|" + whom
 	}
 	return p.String() + "|" + rule.ID.String() + "|" + whom
+}
+
+// Grant is what the name of a grant's filter chain says.
+type Grant struct {
+	// Pattern is the host pattern whose entry decided, as it is written.
+	Pattern string
+	// Rule allowed the connection; nil is the gateway's defaultAction.
+	Rule *model.RuleID
+	// Whom is the element of the rule's principals that matched, `*` for a
+	// grant to everyone, or `#N` for a share of a rule with very many.
+	Whom string
+}
+
+// ParseGrantName reads what GrantName wrote. It is an error for the names of
+// other filter chains.
+func ParseGrantName(chain string) (Grant, error) {
+	// None of the three parts has a | in it: host patterns and principals have
+	// a grammar without it, and so have the names of policies.
+	parts := strings.Split(chain, "|")
+	if len(parts) != 3 || parts[0] == "" || parts[2] == "" {
+		return Grant{}, fmt.Errorf("%q is not the filter chain of a grant", chain)
+	}
+	g := Grant{Pattern: parts[0], Whom: parts[2]}
+	if parts[1] == defaultGrantName {
+		return g, nil
+	}
+	id, err := model.ParseRuleID(parts[1])
+	if err != nil {
+		return Grant{}, fmt.Errorf("%q is not the filter chain of a grant: %w", chain, err)
+	}
+	g.Rule = &id
+	return g, nil
 }

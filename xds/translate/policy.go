@@ -30,12 +30,8 @@ func bucketsOf(entries []*model.Entry) []string {
 // then principal, and so picks the one filter chain that grants this
 // connection, or the chain that refuses it.
 func (c *common) policy(bucket string, entries []*model.Entry) Resource {
-	out := &listener.Listener{
-		Name:              policyName(bucket),
-		ListenerSpecifier: &listener.Listener_InternalListener{InternalListener: &listener.Listener_InternalListenerConfig{}},
-		ListenerFilters:   []*listener.ListenerFilter{c.inspector},
-		AccessLog:         []*accesslog.AccessLog{c.policyLog},
-	}
+	out := internalListener(policyName(bucket), c.inspector)
+	out.AccessLog = []*accesslog.AccessLog{c.policyLog}
 	exact := make(map[string]*xdsmatcher.Matcher_OnMatch)
 	var wildcards []*model.Entry
 	toGrants := make(map[*model.Entry]*xdsmatcher.Matcher_OnMatch)

@@ -1,9 +1,10 @@
 package translate
 
 import (
+	"fmt"
+
 	xdsmatcher "github.com/cncf/xds/go/xds/type/matcher/v3"
 	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
-	tcpproxy "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 
 	"sallyport/pkg/hostname"
 	"sallyport/policy/model"
@@ -13,19 +14,12 @@ import (
 // picks the bucket that decides about it. Its matcher changes when hosts come
 // and go, never when a policy changes, and a matcher change drains nothing.
 func (b *builder) route(g *model.Gateway, entries []*model.Entry) Resource {
-	out := &listener.Listener{
-		Name:               routeName,
-		ListenerSpecifier:  &listener.Listener_InternalListener{InternalListener: &listener.Listener_InternalListenerConfig{}},
-		ListenerFilters:    []*listener.ListenerFilter{b.tlsInspector()},
-		FilterChainMatcher: b.routeMatcher(entries),
-	}
+	out := internalListener(routeName, b.tlsInspector())
+	out.FilterChainMatcher = b.routeMatcher(entries)
 	for _, bucket := range bucketsOf(entries) {
 		out.FilterChains = append(out.FilterChains, &listener.FilterChain{
-			Name: bucket,
-			Filters: []*listener.Filter{b.filter("tcp_proxy", &tcpproxy.TcpProxy{
-				StatPrefix:       "route",
-				ClusterSpecifier: &tcpproxy.TcpProxy_Cluster{Cluster: policyName(bucket)},
-			})},
+			Name:    bucket,
+			Filters: []*listener.Filter{b.filter("tcp_proxy", passOn(policyName(bucket), "route"))},
 		})
 	}
 	out.FilterChains = append(out.FilterChains, &listener.FilterChain{
@@ -80,6 +74,7 @@ func (b *builder) wildcardMatcher(wildcards []*model.Entry, then func(*model.Ent
 	refused := b.toChain(RefusedChain)
 	matchers := []*xdsmatcher.Matcher_MatcherList_FieldMatcher{
 		when(not(has(b.serverName(), regex(hostname.WireGrammar))), refused),
+		when(has(b.serverName(), regex(tooLong())), refused),
 	}
 	otherwise := refused
 	for _, e := range wildcards {
@@ -91,3 +86,8 @@ func (b *builder) wildcardMatcher(wildcards []*model.Entry, then func(*model.Ent
 	}
 	return firstOf(matchers, otherwise)
 }
+
+// tooLong is what the grammar of names lets through and hostname.FromWire does
+// not: TLS has room for 255 bytes. DNS has not, but a name under a wildcard may
+// lead to a common server, or to given addresses.
+func tooLong() string { return fmt.Sprintf("[a-z0-9._-]{%d,}", hostname.MaxLength+1) }

@@ -1,0 +1,149 @@
+// Package control is the one loop that ties the halves together: it watches the
+// policy directory, and when that changed reads and compiles it, translates
+// every gateway, checks the snapshots, and publishes them.
+//
+// What it guarantees:
+//
+//   - All or nothing. A generation is published when the snapshots of all
+//     groups are made and checked, and then all of them at once. Anything wrong,
+//     be it a comma in one file, leaves what is published as it is, to the byte.
+//   - Nothing is lost by what is missing. A directory that is empty, unmounted
+//     or gone is a mistake, not a policy, unless the operator says otherwise; and
+//     a group whose EgressGateway document goes keeps its configuration.
+//   - Grants run out on time, whatever state the directory is in: if it cannot
+//     be compiled when a policy expires, the policy's Allow rules are taken out of
+//     the last good one. (Expired Deny rules stay until it compiles again.)
+//   - What does not change what gateways do, such as a comment, is not published.
+//     The model that explanations are made from follows the files all the same.
+//
+// The order in which gateways receive a generation is described in packages
+// snapshot and server.
+package control
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"sallyport/pkg/diag"
+	"sallyport/policy/model"
+	"sallyport/policy/source"
+	"sallyport/xds/server"
+	"sallyport/xds/translate"
+)
+
+// Options are what a Controller is made with. Directory, Logger and Server are
+// required.
+type Options struct {
+	// Directory is the policy directory.
+	Directory string
+	Logger    *logrus.Logger
+	// Server is published to. It is served by the caller.
+	Server *server.Server
+	// AllowEmpty takes a directory without policy files for a policy.
+	AllowEmpty bool
+	// Watching says how the directory is watched; the zero value has the
+	// defaults.
+	Watching source.Options
+	// Now is the clock that expiries go by; time.Now if nil.
+	Now func() time.Time
+
+	// Load, Watch and NewTranslator are the other parts of the path; nil means
+	// the real ones.
+	Load          func(dir string, now time.Time) Loaded
+	Watch         func(ctx context.Context, dir string, o source.Options, hint func()) error
+	NewTranslator func() Translator
+}
+
+// Translator prints a gateway as resources, as translate.Translator does.
+type Translator interface {
+	Translate(*model.Gateway) (*translate.Resources, error)
+}
+
+// Controller is the loop. Use New.
+type Controller struct {
+	o          Options
+	translator Translator
+
+	// What follows belongs to the loop's goroutine.
+
+	inForce inForce
+	// refused is what was wrong at the last look, so that it is not logged at
+	// each rescan; nil if nothing was.
+	refused *refusal
+
+	mu     sync.Mutex
+	status Status
+	model  *model.Model
+}
+
+// New makes a controller.
+func New(o Options) *Controller {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Load == nil {
+		o.Load = load
+	}
+	if o.Watch == nil {
+		o.Watch = source.Watch
+	}
+	if o.NewTranslator == nil {
+		o.NewTranslator = func() Translator { return translate.New() }
+	}
+	if o.Watching.Report == nil {
+		log := o.Logger
+		o.Watching.Report = func(err error) {
+			log.WithError(err).Warn("the policy directory cannot be watched fully; changes are noticed by looking")
+		}
+	}
+	return &Controller{
+		o:          o,
+		translator: o.NewTranslator(),
+		status:     Status{Directory: o.Directory, Errors: diag.List{}, Warnings: diag.List{}},
+	}
+}
+
+// Run keeps the server's groups in line with the directory until the context
+// ends; then it returns nil, with nothing left running.
+func (c *Controller) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	watched := make(chan error, 1)
+	hints := make(chan struct{}, 1)
+	go func() {
+		watched <- c.o.Watch(ctx, c.o.Directory, c.o.Watching, func() {
+			select {
+			case hints <- struct{}{}:
+			default: // a look is due already, and starts later than now
+			}
+		})
+	}()
+
+	expiry := time.NewTimer(0)
+	expiry.Stop()
+	defer expiry.Stop()
+	for {
+		select {
+		case err := <-watched:
+			cancel()
+			if ctx.Err() != nil && err == nil || context.Cause(ctx) == err {
+				return nil
+			}
+			return fmt.Errorf("watching %s: %w", c.o.Directory, err)
+		case <-hints:
+			c.look()
+		case <-expiry.C:
+			c.look()
+		}
+		// The wall clock may be set: the watch's rescans look again in any case,
+		// and this timer only makes it exact.
+		if next, ok := c.inForce.nextExpiry(c.o.Now()); ok {
+			expiry.Reset(next)
+		} else {
+			expiry.Stop()
+		}
+	}
+}

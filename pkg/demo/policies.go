@@ -1,0 +1,56 @@
+package demo
+
+import (
+	"fmt"
+	"strings"
+
+	"sallyport/pkg/ca"
+)
+
+// GatewayDocument is the EgressGateway of the stack. The pretend internet lies
+// on loopback, at a port that anybody may listen at, so the addresses of its
+// sites are opened one by one, and Destinations name the port.
+func (s *Stack) GatewayDocument() string {
+	var allowed []string
+	for _, a := range s.Internet.Addresses() {
+		allowed = append(allowed, a.String()+"/32")
+	}
+	return fmt.Sprintf(`apiVersion: sallyport.dev/v1
+kind: EgressGateway
+metadata: {name: %s}
+spec:
+  trustDomain: %s
+  listeners:
+  - {name: mtls, address: 127.0.0.1, port: %d, protocol: MutualTLS}
+  - {name: tls, address: 127.0.0.1, port: %d, protocol: TLS, sources: [{cidr: 127.0.0.2/32, principal: "%s"}]}
+  dns: {resolvers: ["%s"], family: Auto}
+  addresses: {allow: [%s]}
+  certificates:
+    certificate: %s
+    key: %s
+    ca: %s
+`, Group, TrustDomain, s.MutualTLS.Port(), s.TLS.Port(), WorkloadID("sleep-us"), s.Internet.DNS.Address(),
+		strings.Join(allowed, ", "),
+		ca.CertificatePath(s.certs(), "gateway"), ca.KeyPath(s.certs(), "gateway"), s.CA.CertificatePath())
+}
+
+// Destination says that hosts are reached at the pretend internet's port.
+// resolve is the content of spec.resolve, for example "host: www.wikipedia.org".
+func (s *Stack) Destination(name, resolve string, hosts ...string) string {
+	return fmt.Sprintf(`apiVersion: sallyport.dev/v1
+kind: Destination
+metadata: {name: %s}
+spec:
+  hosts: [%s]
+  port: %d
+  resolve: {%s}
+`, name, quoted(hosts), s.Internet.Port(), resolve)
+}
+
+func quoted(hosts []string) string {
+	out := make([]string, len(hosts))
+	for i, h := range hosts {
+		out[i] = `"` + h + `"`
+	}
+	return strings.Join(out, ", ")
+}

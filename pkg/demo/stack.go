@@ -1,0 +1,278 @@
+// Package demo is the whole of sallyport on one machine: a development CA, a
+// pretend internet, a control plane, a real Envoy as gateway and one as each
+// workload's proxy, and the scenarios that show what it is for. `sallyport demo`
+// runs it, and the end-to-end tests stand on its Stack.
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"sallyport/envoy"
+	"sallyport/pkg/ca"
+	"sallyport/pkg/lab"
+)
+
+// Identities of the stack.
+const (
+	TrustDomain = "cluster.local"
+	// Group is the name of the EgressGateway document.
+	Group     = "egress"
+	GatewayID = "spiffe://" + TrustDomain + "/ns/istio-system/sa/egressgateway"
+)
+
+// WorkloadID is the SPIFFE ID of a service account in namespace default.
+func WorkloadID(serviceAccount string) string {
+	return "spiffe://" + TrustDomain + "/ns/default/sa/" + serviceAccount
+}
+
+// ControlPlane is a running control plane.
+type ControlPlane interface {
+	// XDS is the address that gateways connect to.
+	XDS() netip.AddrPort
+	// Stop ends it and waits until it is gone.
+	Stop() error
+}
+
+// Options describe a Stack.
+type Options struct {
+	// Dir holds everything that is written; it must exist.
+	Dir string
+	// Envoy is the binary; found as envoy.Find does if empty.
+	Envoy string
+	// Sites are the pretend internet; lab.Wikipedia if nil.
+	Sites []lab.Site
+	// Workloads are service accounts of namespace default, each with a proxy.
+	Workloads []string
+	// StartControl starts the control plane for a policy directory.
+	StartControl func(ctx context.Context, policies string) (ControlPlane, error)
+	// AccessLog is given every line of the gateway's access log.
+	AccessLog func(line string)
+	// EnvoyLog is given every line that an Envoy logs; nil drops them.
+	EnvoyLog func(who, line string)
+	// Progress is told what is being started; nil for silence.
+	Progress func(format string, args ...any)
+}
+
+// Stack is everything running. Use Start.
+type Stack struct {
+	Dir      string
+	Policies string
+	Internet *lab.Internet
+	CA       *ca.Authority
+	Control  ControlPlane
+	Gateway  *envoy.Process
+	// MutualTLS and TLS are the gateway's entries.
+	MutualTLS netip.AddrPort
+	TLS       netip.AddrPort
+
+	options   Options
+	ports     []*lab.Port
+	workloads map[string]*workload
+}
+
+type workload struct {
+	process *envoy.Process
+	address netip.AddrPort
+}
+
+// Start brings a stack up: when it returns, the gateway has its first policy
+// and every workload's proxy listens. Close ends it, also after an error.
+func Start(ctx context.Context, o Options) (s *Stack, err error) {
+	s = &Stack{
+		Dir: o.Dir, Policies: filepath.Join(o.Dir, "policies"), options: o,
+		workloads: make(map[string]*workload),
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	if s.options.Envoy == "" {
+		if s.options.Envoy, err = envoy.Find(ctx); err != nil {
+			return s, err
+		}
+	}
+	sites := o.Sites
+	if sites == nil {
+		sites = lab.Wikipedia()
+	}
+	s.progress("a pretend internet: DNS, and %d sites on loopback", len(sites))
+	if s.Internet, err = lab.NewInternet(o.Dir, sites...); err != nil {
+		return s, err
+	}
+	s.progress("a development CA, and certificates for the gateway and %v", o.Workloads)
+	if err = s.issue(); err != nil {
+		return s, err
+	}
+	if err = s.reserve(); err != nil {
+		return s, err
+	}
+	if err = os.MkdirAll(s.Policies, 0o755); err != nil {
+		return s, err
+	}
+	if err = s.Write("gateway.yaml", s.GatewayDocument()); err != nil {
+		return s, err
+	}
+	s.progress("the control plane, watching %s", s.Policies)
+	if s.Control, err = o.StartControl(ctx, s.Policies); err != nil {
+		return s, err
+	}
+	s.progress("a gateway: %s", s.options.Envoy)
+	if err = s.StartGateway(ctx); err != nil {
+		return s, err
+	}
+	for _, name := range o.Workloads {
+		s.progress("the proxy of %s", name)
+		if err = s.startWorkload(ctx, name); err != nil {
+			return s, err
+		}
+	}
+	return s, nil
+}
+
+func (s *Stack) progress(format string, args ...any) {
+	if s.options.Progress != nil {
+		s.options.Progress(format, args...)
+	}
+}
+
+func (s *Stack) certs() string { return filepath.Join(s.Dir, "certs") }
+
+func (s *Stack) issue() (err error) {
+	if s.CA, err = ca.Create(s.certs(), ca.Options{Force: true}); err != nil {
+		return err
+	}
+	if _, err = s.CA.IssueFile("gateway", ca.Gateway(GatewayID)); err != nil {
+		return err
+	}
+	for _, name := range s.options.Workloads {
+		if _, err = s.CA.IssueFile(name, ca.Workload(WorkloadID(name))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Credential issues a certificate for tests that speak for themselves.
+func (s *Stack) Credential(id string) (*ca.Credential, error) { return s.CA.Issue(ca.Workload(id)) }
+
+func (s *Stack) reserve() error {
+	for _, entry := range []*netip.AddrPort{&s.MutualTLS, &s.TLS} {
+		port, err := lab.ReservePort()
+		if err != nil {
+			return err
+		}
+		s.ports = append(s.ports, port)
+		*entry = port.Address()
+	}
+	return nil
+}
+
+// StartGateway starts the gateway's Envoy and waits until it has a policy.
+func (s *Stack) StartGateway(ctx context.Context) error {
+	bundle, err := envoy.Gateway(envoy.GatewayOptions{
+		Dir: filepath.Join(s.Dir, "gateway"), ID: "gateway-1", Group: Group,
+		ControlPlane: s.Control.XDS().String(), Admin: "127.0.0.1:0",
+	})
+	if err != nil {
+		return err
+	}
+	flags := append(envoy.GatewayFlags(), "--disable-hot-restart")
+	s.Gateway, err = s.run(ctx, "gateway", bundle, flags, s.options.AccessLog)
+	return err
+}
+
+func (s *Stack) startWorkload(ctx context.Context, name string) error {
+	bundle, err := envoy.Workload(envoy.WorkloadOptions{
+		Dir: filepath.Join(s.Dir, name), ID: name, Listen: []string{"127.0.0.1:0"},
+		Gateway: s.MutualTLS.String(), GatewayID: GatewayID, Admin: "127.0.0.1:0",
+		Certificates: envoy.Certificates{
+			Certificate: ca.CertificatePath(s.certs(), name), Key: ca.KeyPath(s.certs(), name),
+			CA: s.CA.CertificatePath(),
+		},
+	})
+	if err != nil {
+		return err
+	}
+	process, err := s.run(ctx, name, bundle, []string{"--disable-hot-restart"}, nil)
+	if err != nil {
+		return err
+	}
+	w := &workload{process: process}
+	s.workloads[name] = w
+	w.address, err = process.Listening(ctx, envoy.OutListener(0))
+	return err
+}
+
+func (s *Stack) run(ctx context.Context, who string, b *envoy.Bundle, flags []string, accessLog func(string)) (*envoy.Process, error) {
+	if err := b.Write(); err != nil {
+		return nil, err
+	}
+	// What Envoy logged last is worth more than "it is not ready" if it fails.
+	p, err := envoy.Start(ctx, envoy.ProcessOptions{
+		Binary: s.options.Envoy, Config: b.Path(), Flags: flags, Concurrency: 2, AccessLog: accessLog,
+		Log: func(line string) {
+			if s.options.EnvoyLog != nil {
+				s.options.EnvoyLog(who, line)
+			}
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := p.Ready(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("the Envoy of %s: %w", who, err), p.Stop(time.Second))
+	}
+	return p, nil
+}
+
+// Workload is an app beside a workload's proxy.
+func (s *Stack) Workload(name string) *lab.Client {
+	return &lab.Client{Proxy: s.workloads[name].address.String(), Roots: s.Internet.Root.Pool()}
+}
+
+// WorkloadProcess is the workload's proxy.
+func (s *Stack) WorkloadProcess(name string) *envoy.Process { return s.workloads[name].process }
+
+// Write puts a policy file into place, whole, by a rename.
+func (s *Stack) Write(name, content string) error {
+	path := filepath.Join(s.Policies, name)
+	temporary := filepath.Join(s.Dir, "."+name+".new")
+	if err := os.WriteFile(temporary, []byte(content), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(temporary, path)
+}
+
+// Remove deletes a policy file.
+func (s *Stack) Remove(name string) error { return os.Remove(filepath.Join(s.Policies, name)) }
+
+// Close ends everything that was started, in the reverse order.
+func (s *Stack) Close() error {
+	var errs []error
+	const grace = 3 * time.Second
+	for _, w := range s.workloads {
+		errs = append(errs, w.process.Stop(grace))
+	}
+	if s.Gateway != nil {
+		errs = append(errs, s.Gateway.Stop(grace))
+	}
+	if s.Control != nil {
+		errs = append(errs, s.Control.Stop())
+	}
+	for _, p := range slices.Backward(s.ports) {
+		errs = append(errs, p.Close())
+	}
+	if s.Internet != nil {
+		errs = append(errs, s.Internet.Close())
+	}
+	return errors.Join(errs...)
+}
+

@@ -1,0 +1,163 @@
+package flows
+
+import (
+	"slices"
+	"strings"
+
+	"sallyport/pkg/diag"
+	"sallyport/policy/model"
+	"sallyport/xds/translate"
+)
+
+// Attribute says why a gateway did what its log line reports. What Envoy did is
+// taken from the line, and the policy in force now, g, only adds to it: a
+// verdict that the policy would give differently today is never written over
+// the one that was given. g may be nil, if nothing is known of the gateway.
+//
+// The line must not be PassedOn: such a line tells of no decision.
+func Attribute(r EnvoyRecord, g *model.Gateway) Flow {
+	f := Flow{
+		Level: "info", Time: r.Time, Instance: r.Gateway, ConnectionEvent: EventRefused,
+		RequestedServerName: r.RequestedServerName,
+		Source:              r.Source,
+		SourcePrincipal:     strings.TrimPrefix(r.SourcePrincipal, "spiffe://"),
+		SourceNamespace:     model.Namespace(r.SourcePrincipal),
+		SourceWorkload:      model.ServiceAccount(r.SourcePrincipal),
+		BytesReceived:       r.BytesReceived, BytesSent: r.BytesSent, DurationMilliseconds: r.DurationMilliseconds,
+		TerminationDetails: r.TerminationDetails,
+		Connection:         r.Connection,
+	}
+	if r.Stage == stageEntry {
+		f.Reason, f.DownstreamFailure = TLSHandshake, r.DownstreamFailure
+		if r.deniedBy() != "" {
+			f.Reason = BadIdentity
+		}
+		return f
+	}
+	now := decideNow(r, g)
+	granted := f.grant(r, g)
+	if denied := r.deniedBy(); denied != "" || !granted {
+		f.refusal(r, g, now)
+	} else {
+		f.Verdict, f.ConnectionEvent = model.Allow, EventClose
+		f.UpstreamAddress, f.UpstreamFailure = r.UpstreamAddress, r.upstreamFailure()
+		f.Revoked = g != nil && now.Verdict != model.Allow
+	}
+	f.audit(now)
+	return f
+}
+
+// decideNow asks the policy in force now.
+func decideNow(r EnvoyRecord, g *model.Gateway) model.Decision {
+	if g == nil {
+		return model.Decision{Reason: UnknownGateway, AuditReason: UnknownGateway}
+	}
+	return g.DecideWire(r.SourcePrincipal, r.RequestedServerName)
+}
+
+// grant reads what the filter chain's name says, and reports whether it is a
+// grant's.
+func (f *Flow) grant(r EnvoyRecord, g *model.Gateway) bool {
+	chain, err := translate.ParseGrantName(r.Chain)
+	if err != nil {
+		return false
+	}
+	if chain.Rule == nil {
+		f.Reason = model.DefaultAction
+		f.defaultAction(g)
+		return true
+	}
+	f.Reason = model.AllowRule
+	f.rule(*chain.Rule, g)
+	return true
+}
+
+// refusal is why a connection was refused. If it was refused within a grant,
+// the grant's rule stays in the flow, unless another one decided.
+func (f *Flow) refusal(r EnvoyRecord, g *model.Gateway, now model.Decision) {
+	name := r.deniedBy()
+	switch model.Reason(name) {
+	case PrivateAddress, NoAddress:
+		f.Reason = model.Reason(name)
+		return
+	}
+	if id, err := model.ParseRuleID(name); err == nil {
+		f.Reason = model.DenyRule
+		f.rule(id, g)
+		return
+	}
+	f.noRule()
+	if name == "" && r.Chain != translate.RefusedChain {
+		f.Reason = ClosedEarly
+		return
+	}
+	f.Reason = now.Reason
+	if !plausible(r.Stage, now) {
+		f.Reason = PolicyChanged
+	}
+	switch f.Reason {
+	case model.NotExported:
+		f.at(now.Entry.RegisteredAt)
+	case model.DefaultAction:
+		f.defaultAction(g)
+	}
+}
+
+// plausible reports whether the decision can be the one that the stage made
+// when it refused a connection without a rule's name. Otherwise the policy has
+// changed since, and the reason must not be made up from today's.
+func plausible(stage string, now model.Decision) bool {
+	if now.Verdict == model.Allow {
+		return false
+	}
+	switch now.Reason {
+	case UnknownGateway:
+		return true
+	case model.NoServerName, model.BadServerName, model.NotRegistered:
+		return stage == stageRoute
+	case model.NotExported, model.NoAllowRule, model.DefaultAction:
+		return stage == stagePolicy
+	default:
+		return false // a Deny rule would have been named
+	}
+}
+
+func (f *Flow) rule(id model.RuleID, g *model.Gateway) {
+	f.noRule()
+	f.Policy, f.PolicyNamespace, f.Rule = id.Policy, id.Namespace, id.String()
+	if g != nil {
+		_, pos := g.FindRule(id)
+		f.at(pos)
+	}
+}
+
+func (f *Flow) noRule() {
+	f.Policy, f.PolicyNamespace, f.Rule = "", "", ""
+	f.at(diag.Position{})
+}
+
+func (f *Flow) defaultAction(g *model.Gateway) {
+	if g != nil {
+		f.at(g.Origin)
+	}
+}
+
+func (f *Flow) at(pos diag.Position) { f.File, f.Line = pos.File, pos.Line }
+
+// audit adds what the rules in audit mode say. What the verdict would be is
+// only said if the rest of the policy still gives the verdict that was given.
+func (f *Flow) audit(now model.Decision) {
+	if len(now.Audit) == 0 && now.AuditVerdict == now.Verdict {
+		return
+	}
+	for _, rule := range now.Audit {
+		f.Audit = append(f.Audit, AuditFinding{
+			Rule: rule.ID.String(), Action: rule.Action, File: rule.Origin.File, Line: rule.Origin.Line,
+		})
+	}
+	f.Audit = slices.Clip(f.Audit)
+	if now.Verdict == f.Verdict && now.AuditVerdict != f.Verdict {
+		verdict := now.AuditVerdict
+		f.AuditVerdict = &verdict
+	}
+}

@@ -1,0 +1,78 @@
+// Package flows says who went where, who was refused, and by which line of
+// which file. It reads the access logs of the gateways' Envoys, adds what only
+// the policy knows, and writes one line a connection, for programs or people.
+package flows
+
+import (
+	"time"
+
+	"sallyport/policy/model"
+)
+
+// Events in the life of a connection.
+const (
+	// EventClose is the end of an allowed connection.
+	EventClose = "close"
+	// EventRefused is a connection that reached nothing.
+	EventRefused = "refused"
+)
+
+// Flow is one connection: what the gateway did and why. The order of the
+// fields is their order in JSON. The zero Flow is a refusal.
+type Flow struct {
+	Level string    `json:"level"`
+	Time  time.Time `json:"time"`
+	// Instance is the group of gateways.
+	Instance        string `json:"instance"`
+	ConnectionEvent string `json:"connectionEvent"`
+	// RequestedServerName is what the workload sent, not what the gateway made
+	// of it. Envoy writes "invalid:…" before what cannot be a host name.
+	RequestedServerName string `json:"requestedServerName"`
+	// Source is the workload's address, IP:port.
+	Source string `json:"source"`
+	// SourcePrincipal is the workload's SPIFFE ID without spiffe://, empty for
+	// the anonymous principal.
+	SourcePrincipal string        `json:"sourcePrincipal"`
+	SourceNamespace string        `json:"sourceNamespace"`
+	SourceWorkload  string        `json:"sourceWorkload"`
+	Verdict         model.Verdict `json:"verdict"`
+	Reason          model.Reason  `json:"reason"`
+	// Policy, PolicyNamespace and Rule name the rule that decided, if one did.
+	Policy          string `json:"policy,omitempty"`
+	PolicyNamespace string `json:"policyNamespace,omitempty"`
+	Rule            string `json:"rule,omitempty"`
+	// File and Line are where what decided is written: the rule, or the
+	// Destination or EgressGateway if the reason is theirs.
+	File string `json:"file,omitempty"`
+	Line int    `json:"line,omitempty"`
+	// Revoked says of an allowed connection that the policy in force now would
+	// refuse it: that change closed it, or it ended just before.
+	Revoked              bool   `json:"revoked,omitempty"`
+	BytesReceived        uint64 `json:"bytesReceived"`
+	BytesSent            uint64 `json:"bytesSent"`
+	DurationMilliseconds uint64 `json:"durationMilliseconds"`
+	UpstreamAddress      string `json:"upstreamAddress,omitempty"`
+	// UpstreamFailure is why an allowed connection did not reach its host.
+	UpstreamFailure string `json:"upstreamFailure,omitempty"`
+	// DownstreamFailure is what went wrong in mutual TLS with the workload.
+	DownstreamFailure  string `json:"downstreamFailure,omitempty"`
+	TerminationDetails string `json:"terminationDetails,omitempty"`
+	// Connection identifies the connection in the logs of its gateway.
+	Connection string `json:"connection,omitempty"`
+	// Audit are the rules in audit mode that match.
+	Audit []AuditFinding `json:"audit,omitempty"`
+	// AuditVerdict is what the verdict would be were the audit policies
+	// enforced; nil if that changes nothing.
+	AuditVerdict *model.Verdict `json:"auditVerdict,omitempty"`
+}
+
+// AuditFinding is one rule in audit mode that matches a connection.
+type AuditFinding struct {
+	Rule   string        `json:"rule"`
+	Action model.Verdict `json:"action"`
+	File   string        `json:"file,omitempty"`
+	Line   int           `json:"line,omitempty"`
+}
+
+// Refused reports whether the policy refused the connection.
+func (f Flow) Refused() bool { return f.Verdict != model.Allow }

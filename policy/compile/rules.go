@@ -1,0 +1,82 @@
+package compile
+
+import (
+	"slices"
+	"strings"
+
+	"sallyport/pkg/hostname"
+	"sallyport/policy/model"
+	"sallyport/policy/syntax"
+)
+
+// ruleSet are the rules for one gateway, each list sorted by ID.
+type ruleSet struct {
+	enforced []*model.Rule
+	audit    []*model.Rule
+	// expired are those that are in neither list any more.
+	expired []*model.Rule
+}
+
+// rulesFor resolves the rules of all policies for a gateway's trust domain.
+func (c *compiler) rulesFor(g *syntax.EgressGateway) ruleSet {
+	var set ruleSet
+	for _, p := range c.docs.Policies {
+		list := &set.enforced
+		switch {
+		case c.expired(p):
+			list = &set.expired
+		case p.Mode != syntax.Enforce:
+			list = &set.audit
+		}
+		for i := range p.Rules {
+			who := from(p, &p.Rules[i], g.TrustDomain)
+			if len(who) == 0 {
+				continue // nobody at this gateway
+			}
+			*list = append(*list, rule(p, i, who))
+		}
+	}
+	for _, list := range [][]*model.Rule{set.enforced, set.audit, set.expired} {
+		sortByID(list)
+	}
+	return set
+}
+
+func rule(p *syntax.EgressPolicy, index int, who []model.PrincipalMatch) *model.Rule {
+	r := &p.Rules[index]
+	out := &model.Rule{
+		ID:      model.RuleID{Namespace: p.Namespace, Policy: p.Name, Index: index},
+		Action:  r.Action,
+		From:    who,
+		To:      make([]model.To, len(r.To)),
+		Origin:  place(r.Pos, p.Pos),
+		Owner:   p.Owner,
+		Reason:  p.Reason,
+		Expires: p.Expires,
+		Audit:   p.Mode != syntax.Enforce,
+	}
+	for i, to := range r.To {
+		out.To[i] = model.To{Hosts: patterns(to.Hosts), Except: patterns(to.Except)}
+	}
+	return out
+}
+
+func patterns(hosts []syntax.Host) []hostname.Pattern {
+	if len(hosts) == 0 {
+		return nil
+	}
+	out := make([]hostname.Pattern, len(hosts))
+	for i, h := range hosts {
+		out[i] = h.Pattern
+	}
+	return out
+}
+
+// sortByID orders rules as model.CompareRules does, writing each ID once.
+func sortByID(rules []*model.Rule) {
+	ids := make(map[*model.Rule]string, len(rules))
+	for _, r := range rules {
+		ids[r] = r.ID.String()
+	}
+	slices.SortFunc(rules, func(a, b *model.Rule) int { return strings.Compare(ids[a], ids[b]) })
+}

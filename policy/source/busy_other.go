@@ -1,0 +1,6 @@
+//go:build unix && !linux
+
+package source
+
+// isOpenForWriting cannot be known here.
+func isOpenForWriting(int) bool { return false }

@@ -1,0 +1,223 @@
+package server
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	"github.com/envoyproxy/go-control-plane/pkg/server/stream/v3"
+	"github.com/sirupsen/logrus"
+	statuspb "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+
+	"sallyport/xds/snapshot"
+)
+
+// maxIdentity bounds node.id and node.cluster, in bytes: they are kept, shown
+// and logged.
+const maxIdentity = 256
+
+// client is the gateway at the other end of a stream. Its goroutine alone
+// writes to it; mu is for those who read its status meanwhile.
+type client struct {
+	server *Server
+	wake   chan struct{}
+	limit  limiter
+	nonces uint64
+
+	mu   sync.Mutex
+	node NodeStatus
+	// group is the published group that the gateway belongs to by its own
+	// account, empty if it gave none.
+	group string
+	// subscriptions has one element per type that was asked for.
+	subscriptions map[string]*subscription
+	// settled is the generation that the gateway last answered whole.
+	settled uint64
+}
+
+// subscription is what a gateway asked for, and has, of one type.
+type subscription struct {
+	stream.Subscription
+	typeURL string
+	// accepted is the version that the gateway accepted on an earlier stream,
+	// if it said so.
+	accepted string
+	// answered says that the gateway's first request was answered, or needed
+	// no answer.
+	answered bool
+	// sent is the last response, and waiting that its ACK or NACK is due.
+	sent    response
+	waiting bool
+	// upToDate is the version of all resources of the type at which there was
+	// nothing left to send; empty if that is not known.
+	upToDate string
+	status   TypeStatus
+}
+
+// response is what is remembered of one.
+type response struct {
+	nonce   string
+	version string
+	// partial says that more of the same version is to follow.
+	partial bool
+	names   []string
+	at      time.Time
+}
+
+func (s *Server) newClient(ctx context.Context, protocol string) (*client, error) {
+	c := &client{
+		server:        s,
+		wake:          make(chan struct{}, 1),
+		node:          NodeStatus{Protocol: protocol, ConnectedAt: s.now()},
+		subscriptions: make(map[string]*subscription),
+	}
+	if p, ok := peer.FromContext(ctx); ok {
+		c.node.Peer = p.Addr.String()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.clients) >= s.maxStreams {
+		return nil, status.Errorf(codes.ResourceExhausted, "%d streams are open, which is the limit", s.maxStreams)
+	}
+	s.clients[c] = struct{}{}
+	return c, nil
+}
+
+func (s *Server) dropClient(c *client) {
+	s.mu.Lock()
+	delete(s.clients, c)
+	s.mu.Unlock()
+	c.log().Debug("gateway disconnected")
+}
+
+// poke makes the client's goroutine look at what is published.
+func (c *client) poke() {
+	select {
+	case c.wake <- struct{}{}:
+	default: // it is about to look anyway
+	}
+}
+
+func (c *client) log() *logrus.Entry {
+	return c.server.log.WithFields(logrus.Fields{"node": c.node.ID, "group": c.node.Group, "peer": c.node.Peer})
+}
+
+// identify takes the gateway's identity from its first request. What a later
+// request says must agree: a stream belongs to one gateway.
+func (c *client) identify(node *core.Node) error {
+	if c.node.identified {
+		if node != nil && (clean(node.GetId(), maxIdentity) != c.node.ID || clean(node.GetCluster(), maxIdentity) != c.node.Group) {
+			return status.Error(codes.InvalidArgument, "the node's id or cluster changed within a stream")
+		}
+		return nil
+	}
+	if len(node.GetId()) > maxIdentity || len(node.GetCluster()) > maxIdentity {
+		return status.Errorf(codes.InvalidArgument, "the node's id and cluster must not be longer than %d bytes", maxIdentity)
+	}
+	c.mu.Lock()
+	c.node.identified = true
+	c.node.ID = clean(node.GetId(), maxIdentity)
+	c.node.Group = clean(node.GetCluster(), maxIdentity)
+	c.node.EnvoyVersion = envoyVersion(node)
+	if node.GetId() != "" {
+		c.group = node.GetCluster()
+	}
+	c.mu.Unlock()
+	c.log().WithField("envoy", c.node.EnvoyVersion).Debug("gateway connected")
+	c.server.mu.Lock()
+	defer c.server.mu.Unlock()
+	c.server.greet(c)
+	return nil
+}
+
+// answer takes an ACK or NACK of the last response.
+func (c *client) answer(sub *subscription, failure *statuspb.Status) {
+	now := c.server.now()
+	c.mu.Lock()
+	sub.waiting = false
+	if failure == nil {
+		if !sub.sent.partial {
+			sub.status.ACKedVersion, sub.status.ACKedAt = sub.sent.version, now
+		}
+		c.mu.Unlock()
+		return
+	}
+	sub.status.NACK = &NACK{
+		Version:   sub.sent.version,
+		At:        now,
+		Message:   clean(failure.GetMessage(), maxMessage),
+		Resources: sub.sent.names[:min(len(sub.sent.names), maxNames)],
+	}
+	nack := *sub.status.NACK
+	c.mu.Unlock()
+	c.log().WithFields(logrus.Fields{
+		"type": kind(sub.typeURL), "version": nack.Version, "resources": nack.Resources, "reason": nack.Message,
+	}).Error("a gateway rejected its configuration, and keeps the one it had; it is sent the next version that differs")
+}
+
+// remember records a response that is about to be sent.
+func (c *client) remember(sub *subscription, r response, returned map[string]string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r.at = time.Now()
+	sub.sent, sub.waiting, sub.answered = r, true, true
+	sub.SetReturnedResources(returned)
+	sub.status.SentVersion, sub.status.SentAt, sub.status.Nonce = r.version, c.server.now(), r.nonce
+}
+
+// settle records that the gateway has answered everything of the generation
+// its group is at.
+func (c *client) settle(p *published) {
+	if c.settled == p.generation {
+		return
+	}
+	for _, typeURL := range snapshot.Types() {
+		sub := c.subscriptions[typeURL]
+		if sub == nil {
+			if typeURL == resourceSecrets {
+				continue // a gateway without TLS listeners asks for none
+			}
+			return
+		}
+		if sub.waiting || sub.upToDate != p.Snapshot.GetVersion(typeURL) {
+			return
+		}
+	}
+	c.mu.Lock()
+	c.settled = p.generation
+	c.mu.Unlock()
+	c.server.settled(c, p)
+}
+
+// silentFor is how long an answer has been due.
+func (c *client) silentFor() time.Duration {
+	var longest time.Duration
+	for _, sub := range c.subscriptions {
+		if sub.waiting {
+			longest = max(longest, time.Since(sub.sent.at))
+		}
+	}
+	return longest
+}
+
+// rejects reports whether the gateway rejected what its group is served.
+func (c *client) rejects(p *published) bool {
+	for typeURL, sub := range c.subscriptions {
+		if nack := sub.status.NACK; nack != nil && nack.Version == p.Snapshot.GetVersion(typeURL) {
+			return true
+		}
+	}
+	return false
+}
+
+// since is when the gateway could first have had what was published at a time.
+func (c *client) since(at time.Time) time.Time {
+	if c.node.ConnectedAt.After(at) {
+		return c.node.ConnectedAt
+	}
+	return at
+}

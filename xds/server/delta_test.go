@@ -1,0 +1,255 @@
+package server_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"github.com/sirupsen/logrus"
+	"github.com/stretchr/testify/require"
+
+	"sallyport/xds/server"
+	"sallyport/xds/translate"
+)
+
+func TestDeltaGivesEverythingThenChanges(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	s := f.publish("egress", small(t, "1"))
+	c := f.delta()
+	c.send(&discovery.DeltaDiscoveryRequest{Node: node("one", "egress"), TypeUrl: clusters})
+	r := c.expect(clusters)
+	require.Equal(t, []string{"a", "b"}, deltaNames(r))
+	require.Equal(t, s.GetVersion(clusters), r.GetSystemVersionInfo())
+	require.Equal(t, s.GetVersionMap(clusters)["a"], r.GetResources()[0].GetVersion())
+	c.ack(r)
+	c.send(&discovery.DeltaDiscoveryRequest{TypeUrl: listeners})
+	r = c.expect(listeners)
+	require.Equal(t, []string{"in", "other"}, deltaNames(r))
+	c.ack(r)
+	f.current("one")
+
+	f.publish("egress", small(t, "2"))
+	r = c.expect(listeners)
+	require.Equal(t, []string{"in"}, deltaNames(r), "only what changed, and no clusters")
+	c.ack(r)
+	f.current("one")
+
+	smaller := small(t, "2")
+	smaller.Listeners = smaller.Listeners[:1]
+	smaller.Clusters = smaller.Clusters[:1]
+	f.publish("egress", smaller)
+	r = c.expect(listeners)
+	require.Empty(t, r.GetResources())
+	require.Equal(t, []string{"other"}, r.GetRemovedResources())
+	c.ack(r)
+	f.current("one")
+
+	smaller.Clusters[0] = upstream(t, "a", "changed")
+	f.publish("egress", smaller)
+	r = c.expect(clusters)
+	require.Equal(t, []string{"a"}, deltaNames(r))
+	require.Equal(t, []string{"b"}, r.GetRemovedResources(), "the retired cluster goes with the next change")
+	c.ack(r)
+	f.current("one")
+}
+
+func TestDeltaReconnectSendsOnlyWhatDiffers(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	s := f.publish("egress", small(t, "1"))
+	c := f.delta()
+	c.send(&discovery.DeltaDiscoveryRequest{
+		Node: node("one", "egress"), TypeUrl: clusters, InitialResourceVersions: s.GetVersionMap(clusters),
+	})
+	r := c.expect(clusters)
+	require.Empty(t, r.GetResources())
+	require.Empty(t, r.GetRemovedResources())
+	c.ack(r)
+	c.send(&discovery.DeltaDiscoveryRequest{TypeUrl: listeners, InitialResourceVersions: map[string]string{
+		"in": "old", "other": s.GetVersionMap(listeners)["other"], "gone": "old",
+	}})
+	r = c.expect(listeners)
+	require.Equal(t, []string{"in"}, deltaNames(r))
+	require.Equal(t, []string{"gone"}, r.GetRemovedResources())
+	c.ack(r)
+	f.current("one")
+}
+
+func TestDeltaCorrectedAfterRejection(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	good := f.publish("egress", small(t, "good"))
+	c := f.delta()
+	c.connect("one", "egress")
+	f.current("one")
+
+	bad := f.publish("egress", small(t, "bad"))
+	r := c.expect(listeners)
+	c.nack(r, "no such\nfilter \x1b[31m")
+	require.Eventually(t, func() bool { return f.node("one").Rejecting }, patience, time.Millisecond)
+	n := f.node("one")
+	require.False(t, n.Current)
+	nack := n.Types[1].NACK
+	require.Equal(t, "listener", n.Types[1].Type)
+	require.Equal(t, bad.GetVersion(listeners), nack.Version)
+	require.Equal(t, `no such\u000afilter \u001b[31m`, nack.Message)
+	require.Equal(t, []string{"in"}, nack.Resources)
+	require.Equal(t, good.GetVersion(listeners), n.Types[1].ACKedVersion)
+	require.Equal(t, 1, f.group("egress").Rejecting)
+	require.Len(t, f.logged(logrus.ErrorLevel), 1)
+
+	// A change of something else does not bring the rejected resource again.
+	other := small(t, "bad")
+	other.Clusters[1] = upstream(t, "b", "changed")
+	f.publish("egress", other)
+	c.ack(c.expect(clusters))
+	require.Eventually(t, func() bool { return f.node("one").Types[0].ACKedVersion != good.GetVersion(clusters) }, patience, time.Millisecond)
+
+	f.publish("egress", small(t, "corrected"))
+	c.ack(c.expect(clusters))
+	r = c.expect(listeners)
+	require.Equal(t, []string{"in"}, deltaNames(r))
+	c.ack(r)
+	f.current("one")
+	require.NotNil(t, f.node("one").Types[1].NACK, "the last rejection stays visible")
+	require.Zero(t, f.group("egress").Rejecting)
+
+	receipts := f.group("egress").Receipts
+	require.Len(t, receipts, 4)
+	require.Equal(t, []int{1, 0, 0, 1}, []int{receipts[0].ACKed, receipts[1].ACKed, receipts[2].ACKed, receipts[3].ACKed})
+	require.Equal(t, 1, receipts[2].NACKed)
+}
+
+// Clusters reach a gateway before the listeners that use them, also when it has
+// not answered for earlier ones yet.
+func TestDeltaListenersWaitForClusters(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	f.publish("egress", small(t, "1"))
+	c := f.delta()
+	c.connect("one", "egress")
+	f.current("one")
+
+	res := small(t, "1")
+	res.Clusters = append(res.Clusters, upstream(t, "c", ""))
+	f.publish("egress", res)
+	unanswered := c.expect(clusters)
+	require.Equal(t, []string{"c"}, deltaNames(unanswered))
+
+	res = small(t, "1")
+	res.Clusters = append(res.Clusters, upstream(t, "c", ""), upstream(t, "d", ""))
+	res.Listeners = append(res.Listeners, entry(t, "new", "", "d"))
+	f.publish("egress", res)
+	c.ack(unanswered)
+	r := c.expect(clusters)
+	require.Equal(t, []string{"d"}, deltaNames(r))
+	require.Equal(t, []string{"new"}, deltaNames(c.expect(listeners)), "it follows at once, without waiting for the ACK")
+}
+
+func TestDeltaLatestStateAfterSilence(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	f.publish("egress", small(t, "0"))
+	c := f.delta()
+	c.connect("one", "egress")
+	f.current("one")
+	f.publish("egress", small(t, "1"))
+	unanswered := c.expect(listeners)
+	for _, content := range []string{"2", "3", "4"} {
+		f.publish("egress", small(t, content))
+	}
+	c.ack(unanswered)
+	r := c.expect(listeners)
+	require.Equal(t, f.snapshots["egress"].GetVersion(listeners), r.GetSystemVersionInfo(), "not every version in between")
+	c.ack(r)
+	f.current("one")
+}
+
+func TestDeltaNamedSecrets(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	resources := func(trust string) *translate.Resources {
+		return &translate.Resources{
+			Clusters:  []translate.Resource{upstream(t, "a", "")},
+			Listeners: []translate.Resource{secured(t, "in", "a", "extra", "gateway", "trust")},
+			Secrets:   []translate.Resource{secret(t, "extra", ""), secret(t, "gateway", ""), secret(t, "trust", trust)},
+		}
+	}
+	f.publish("egress", resources("1"))
+	c := f.delta()
+	c.connect("one", "egress")
+	c.send(&discovery.DeltaDiscoveryRequest{TypeUrl: secrets, ResourceNamesSubscribe: []string{"gateway"}})
+	r := c.expect(secrets)
+	require.Equal(t, []string{"gateway"}, deltaNames(r))
+	c.ack(r)
+	c.send(&discovery.DeltaDiscoveryRequest{TypeUrl: secrets, ResourceNamesSubscribe: []string{"trust"}})
+	r = c.expect(secrets)
+	require.Equal(t, []string{"trust"}, deltaNames(r))
+	c.ack(r)
+	f.current("one")
+
+	f.publish("egress", resources("2"))
+	r = c.expect(secrets)
+	require.Equal(t, []string{"trust"}, deltaNames(r))
+	c.ack(r)
+	f.current("one")
+
+	c.send(&discovery.DeltaDiscoveryRequest{
+		TypeUrl: secrets, ResourceNamesUnsubscribe: []string{"trust"}, ResourceNamesSubscribe: []string{"extra"},
+	})
+	r = c.expect(secrets)
+	require.Equal(t, []string{"extra"}, deltaNames(r))
+	c.ack(r)
+	f.publish("egress", resources("3"))
+	f.current("one")
+	f.publish("egress", small(t, ""))
+	require.Equal(t, []string{"b"}, deltaNames(c.expect(clusters)))
+	require.ElementsMatch(t, []string{"extra", "gateway"}, c.expect(secrets).GetRemovedResources(), "what is not subscribed is not mentioned")
+}
+
+// A set too large for one response arrives in parts, each after the ACK of the
+// one before, and the gateway is current with the last.
+func TestDeltaParts(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	res := &translate.Resources{Clusters: []translate.Resource{upstream(t, "a", "")}}
+	padding := strings.Repeat("x", server.PartSize/2-1000)
+	for _, name := range []string{"1", "2", "3", "4", "5"} {
+		res.Listeners = append(res.Listeners, entry(t, name, padding, "a"))
+	}
+	f.publish("egress", res)
+	c := f.delta()
+	c.send(&discovery.DeltaDiscoveryRequest{Node: node("one", "egress"), TypeUrl: clusters})
+	c.ack(c.expect(clusters))
+	c.send(&discovery.DeltaDiscoveryRequest{TypeUrl: listeners})
+	for _, want := range [][]string{{"1", "2"}, {"3", "4"}, {"5"}} {
+		require.False(t, f.node("one").Current)
+		r := c.expect(listeners)
+		require.Equal(t, want, deltaNames(r))
+		c.ack(r)
+	}
+	f.current("one")
+}
+
+func TestDeltaPartRejected(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	padding := strings.Repeat("x", server.PartSize-1000)
+	f.publish("egress", &translate.Resources{
+		Clusters:  []translate.Resource{upstream(t, "a", "")},
+		Listeners: []translate.Resource{entry(t, "1", padding, "a"), entry(t, "2", padding, "a")},
+	})
+	c := f.delta()
+	c.send(&discovery.DeltaDiscoveryRequest{Node: node("one", "egress"), TypeUrl: clusters})
+	c.ack(c.expect(clusters))
+	c.send(&discovery.DeltaDiscoveryRequest{TypeUrl: listeners})
+	c.nack(c.expect(listeners), "no")
+	r := c.expect(listeners)
+	require.Equal(t, []string{"2"}, deltaNames(r))
+	c.ack(r)
+	require.Eventually(t, func() bool { return f.group("egress").Receipts[0].NACKed == 1 }, patience, time.Millisecond)
+	require.True(t, f.node("one").Rejecting)
+	require.False(t, f.node("one").Current, "a part of it was rejected")
+}

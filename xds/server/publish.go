@@ -1,0 +1,92 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"sallyport/xds/snapshot"
+)
+
+// Group is what the gateways of one group are to be given: those that call
+// themselves Name in node.cluster.
+type Group struct {
+	Name     string
+	Snapshot *snapshot.Snapshot
+	// Orphaned says that no document describes the group any more: its gateways
+	// keep what they have.
+	Orphaned bool
+}
+
+// publication is everything that is served at one time. It is immutable.
+type publication struct {
+	groups map[string]*published
+}
+
+// published is a group as it is served.
+type published struct {
+	Group
+	// generation and at are when the content changed last.
+	generation uint64
+	at         time.Time
+}
+
+// Publish makes the groups what is served, all at once. A group whose snapshot
+// is the one it has already is left alone. A group that is served and not among
+// them is kept as it is, orphaned: deleting a document must not cut a fleet off.
+// The generation must be greater than that of earlier calls.
+func (s *Server) Publish(generation uint64, groups []Group) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old := s.published.Load().groups
+	next := make(map[string]*published, len(groups)+len(old))
+	var changed []string
+	now := s.now()
+	for _, g := range groups {
+		switch {
+		case g.Name == "":
+			return errors.New("a group without a name cannot be published")
+		case g.Snapshot == nil:
+			return fmt.Errorf("group %s has no snapshot to publish", g.Name)
+		case next[g.Name] != nil:
+			return fmt.Errorf("group %s is there twice", g.Name)
+		}
+		next[g.Name] = &published{Group: g, generation: generation, at: now}
+		if was := old[g.Name]; was != nil && was.Snapshot == g.Snapshot {
+			next[g.Name].generation, next[g.Name].at = was.generation, was.at
+		} else {
+			changed = append(changed, g.Name)
+		}
+	}
+	for name, was := range old {
+		if next[name] == nil {
+			kept := *was
+			kept.Orphaned = true
+			next[name] = &kept
+		}
+	}
+
+	for _, name := range changed {
+		s.openReceipt(name, Receipt{Generation: generation, PublishedAt: now})
+	}
+	s.published.Store(&publication{groups: next})
+	grown := len(next) > len(old) // groups never go
+	if grown {
+		s.strange.forget()
+	}
+	for c := range s.clients {
+		c.poke()
+		if grown {
+			s.greet(c)
+		}
+	}
+	return nil
+}
+
+// group returns what is served to a group, or nil.
+func (p *publication) group(name string) *published { return p.groups[name] }
+
+// names are the groups that are served, sorted.
+func (p *publication) names() []string { return slices.Sorted(maps.Keys(p.groups)) }

@@ -1,0 +1,203 @@
+package server
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
+
+	"sallyport/xds/snapshot"
+)
+
+const (
+	// maxMessage bounds what is kept of a gateway's words, in bytes.
+	maxMessage = 1024
+	// maxNames bounds how many resources of a rejected response are shown.
+	maxNames = 20
+)
+
+// Status is who has what, as plain data.
+type Status struct {
+	Groups []GroupStatus `json:"groups"`
+	Nodes  []NodeStatus  `json:"nodes"`
+}
+
+// GroupStatus is one group of gateways.
+type GroupStatus struct {
+	Name string `json:"name"`
+	// Generation and PublishedAt are when the group's content changed last.
+	Generation  uint64    `json:"generation"`
+	PublishedAt time.Time `json:"publishedAt"`
+	// Orphaned says that no document describes the group any more: its gateways
+	// keep what they have.
+	Orphaned bool `json:"orphaned,omitempty"`
+	// Versions are those of all resources of a type together.
+	Versions map[string]string `json:"versions"`
+	// Nodes are connected; Current of them accepted the generation, Rejecting
+	// of them rejected something in it.
+	Nodes     int `json:"nodes"`
+	Current   int `json:"current"`
+	Rejecting int `json:"rejecting"`
+	// Receipts are the latest generations, newest first.
+	Receipts []Receipt `json:"receipts"`
+}
+
+// NodeStatus is one connected gateway. Its ID and Group are its own account of
+// itself, with control characters escaped.
+type NodeStatus struct {
+	ID           string    `json:"id"`
+	Group        string    `json:"group"`
+	EnvoyVersion string    `json:"envoyVersion,omitempty"`
+	Peer         string    `json:"peer"`
+	Protocol     string    `json:"protocol"`
+	ConnectedAt  time.Time `json:"connectedAt"`
+	// Known says that the group is served.
+	Known bool `json:"known"`
+	// Current says that the gateway accepted all that its group is served, and
+	// Rejecting that it rejected something of that.
+	Current   bool         `json:"current"`
+	Rejecting bool         `json:"rejecting"`
+	Types     []TypeStatus `json:"types"`
+
+	identified bool
+}
+
+// TypeStatus is what a gateway has of one type of resources.
+type TypeStatus struct {
+	// Type is "cluster", "secret" or "listener".
+	Type string `json:"type"`
+	// SentVersion, SentAt and Nonce are those of the last response; empty if
+	// the gateway had everything when it connected.
+	SentVersion string    `json:"sentVersion,omitempty"`
+	SentAt      time.Time `json:"sentAt,omitzero"`
+	Nonce       string    `json:"nonce,omitempty"`
+	// ACKedVersion is the last one that was accepted.
+	ACKedVersion string    `json:"ackedVersion,omitempty"`
+	ACKedAt      time.Time `json:"ackedAt,omitzero"`
+	// NACK is the last rejection on this stream, also when a later version was
+	// accepted since.
+	NACK *NACK `json:"nack,omitempty"`
+}
+
+// NACK is a rejected response.
+type NACK struct {
+	Version string    `json:"version"`
+	At      time.Time `json:"at"`
+	// Message is the gateway's reason, shortened, with control characters
+	// escaped.
+	Message string `json:"message"`
+	// Resources are what the response contained, the first few of them: one or
+	// more of these are at fault, and the message says which.
+	Resources []string `json:"resources"`
+}
+
+// Status returns who has what now.
+func (s *Server) Status() Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.published.Load()
+	out := Status{Groups: []GroupStatus{}, Nodes: []NodeStatus{}}
+	groups := make(map[string]*GroupStatus)
+	for _, name := range p.names() {
+		g := p.group(name)
+		groups[name] = &GroupStatus{
+			Name: name, Generation: g.generation, PublishedAt: g.at, Orphaned: g.Orphaned,
+			Versions: make(map[string]string),
+			Receipts: slices.Clone(s.receipts[name]),
+		}
+		slices.Reverse(groups[name].Receipts)
+		for _, typeURL := range snapshot.Types() {
+			groups[name].Versions[kind(typeURL)] = g.Snapshot.GetVersion(typeURL)
+		}
+	}
+	for c := range s.clients {
+		node, group := c.snapshot(p)
+		out.Nodes = append(out.Nodes, node)
+		if g := groups[group]; g != nil {
+			g.Nodes++
+			if node.Current {
+				g.Current++
+			}
+			if node.Rejecting {
+				g.Rejecting++
+			}
+		}
+	}
+	for _, name := range p.names() {
+		out.Groups = append(out.Groups, *groups[name])
+	}
+	slices.SortFunc(out.Nodes, func(a, b NodeStatus) int {
+		return cmp.Or(strings.Compare(a.Group, b.Group), strings.Compare(a.ID, b.ID),
+			a.ConnectedAt.Compare(b.ConnectedAt), strings.Compare(a.Peer, b.Peer))
+	})
+	return out
+}
+
+// snapshot copies the client's status, and returns its group.
+func (c *client) snapshot(p *publication) (NodeStatus, string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := c.node
+	out.Types = []TypeStatus{}
+	for _, typeURL := range snapshot.Types() {
+		if sub := c.subscriptions[typeURL]; sub != nil {
+			out.Types = append(out.Types, sub.status)
+		}
+	}
+	if g := p.group(c.group); g != nil {
+		out.Known = true
+		out.Rejecting = c.rejects(g)
+		out.Current = c.settled == g.generation && !out.Rejecting
+	}
+	return out, c.group
+}
+
+// kind is the word for a type of resources that snapshots hold, or empty.
+func kind(typeURL string) string {
+	switch typeURL {
+	case resource.ClusterType:
+		return "cluster"
+	case resource.SecretType:
+		return "secret"
+	case resource.ListenerType:
+		return "listener"
+	default:
+		return ""
+	}
+}
+
+// envoyVersion is the version that a node says it is.
+func envoyVersion(node *core.Node) string {
+	if v := node.GetUserAgentBuildVersion().GetVersion(); v != nil {
+		return fmt.Sprintf("%d.%d.%d", v.GetMajorNumber(), v.GetMinorNumber(), v.GetPatch())
+	}
+	return clean(node.GetUserAgentVersion(), maxIdentity)
+}
+
+// clean makes a client's words fit for logs and terminals: what does not show
+// (control characters, changes of the writing direction) or is not UTF-8 is
+// escaped, and the length is bounded.
+func clean(s string, limit int) string {
+	cut := len(s) > limit
+	if cut {
+		s = s[:limit]
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if !unicode.IsGraphic(r) || r == utf8.RuneError {
+			fmt.Fprintf(&b, `\u%04x`, r)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	if cut {
+		b.WriteString("…")
+	}
+	return b.String()
+}
