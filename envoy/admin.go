@@ -152,10 +152,3 @@ func (a *Admin) ConfigDump(ctx context.Context, resource string) (json.RawMessag
 	}
 	return a.Get(ctx, path)
 }
-
-// Connections is how many connections Envoy's listeners hold, internal ones
-// included.
-func (a *Admin) Connections(ctx context.Context) (uint64, error) {
-	stats, err := a.Stats(ctx, `^server\.total_connections$`)
-	return stats["server.total_connections"], err
-}

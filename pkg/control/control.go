@@ -21,7 +21,9 @@
 package control
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -29,6 +31,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"sallyport/pkg/diag"
+	"sallyport/policy"
 	"sallyport/policy/model"
 	"sallyport/policy/source"
 	"sallyport/xds/server"
@@ -51,11 +54,16 @@ type Options struct {
 	// Now is the clock that expiries go by; time.Now if nil.
 	Now func() time.Time
 
-	// Load, Watch and NewTranslator are the other parts of the path; nil means
-	// the real ones.
-	Load          func(dir string, now time.Time) Loaded
+	// NewLoader, Watch and NewTranslator are the other parts of the path; nil
+	// means the real ones.
+	NewLoader     func() Loader
 	Watch         func(ctx context.Context, dir string, o source.Options, hint func()) error
 	NewTranslator func() Translator
+}
+
+// Loader reads and compiles a directory, as policy.Loader does.
+type Loader interface {
+	Load(dir string, now time.Time) policy.Result
 }
 
 // Translator prints a gateway as resources, as translate.Translator does.
@@ -65,12 +73,13 @@ type Translator interface {
 
 // Controller is the loop. Use New.
 type Controller struct {
-	o          Options
-	translator Translator
+	o Options
 
 	// What follows belongs to the loop's goroutine.
 
-	inForce inForce
+	loader     Loader
+	translator Translator
+	inForce    inForce
 	// refused is what was wrong at the last look, so that it is not logged at
 	// each rescan; nil if nothing was.
 	refused *refusal
@@ -85,8 +94,8 @@ func New(o Options) *Controller {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	if o.Load == nil {
-		o.Load = load
+	if o.NewLoader == nil {
+		o.NewLoader = func() Loader { return &policy.Loader{Limits: o.Watching.Limits} }
 	}
 	if o.Watch == nil {
 		o.Watch = source.Watch
@@ -102,6 +111,7 @@ func New(o Options) *Controller {
 	}
 	return &Controller{
 		o:          o,
+		loader:     o.NewLoader(),
 		translator: o.NewTranslator(),
 		status:     Status{Directory: o.Directory, Errors: diag.List{}, Warnings: diag.List{}},
 	}
@@ -110,9 +120,8 @@ func New(o Options) *Controller {
 // Run keeps the server's groups in line with the directory until the context
 // ends; then it returns nil, with nothing left running.
 func (c *Controller) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	watched := make(chan error, 1)
 	hints := make(chan struct{}, 1)
+	watched := make(chan error, 1)
 	go func() {
 		watched <- c.o.Watch(ctx, c.o.Directory, c.o.Watching, func() {
 			select {
@@ -128,20 +137,19 @@ func (c *Controller) Run(ctx context.Context) error {
 	for {
 		select {
 		case err := <-watched:
-			cancel()
-			if ctx.Err() != nil && err == nil || context.Cause(ctx) == err {
+			if ctx.Err() != nil {
 				return nil
 			}
-			return fmt.Errorf("watching %s: %w", c.o.Directory, err)
+			return fmt.Errorf("watching %s ended: %w", c.o.Directory, cmp.Or(err, errors.New("the watch gave no reason")))
 		case <-hints:
 			c.look()
 		case <-expiry.C:
 			c.look()
 		}
-		// The wall clock may be set: the watch's rescans look again in any case,
-		// and this timer only makes it exact.
-		if next, ok := c.inForce.nextExpiry(c.o.Now()); ok {
-			expiry.Reset(next)
+		// Should the wall clock be set, the watch's rescans notice; the timer
+		// only makes it exact.
+		if wait, ok := c.inForce.untilExpiry(c.o.Now()); ok {
+			expiry.Reset(wait)
 		} else {
 			expiry.Stop()
 		}

@@ -3,6 +3,7 @@ package demo
 import (
 	"context"
 	"fmt"
+	"io"
 	"sync"
 	"time"
 
@@ -20,6 +21,7 @@ type FlowLog struct {
 	flows []flows.Flow
 	bad   []string
 	added chan struct{}
+	print io.Writer
 }
 
 // Line takes a line of the gateway's access log.
@@ -33,7 +35,11 @@ func (l *FlowLog) Line(line string) {
 	case record.PassedOn():
 		return
 	default:
-		l.flows = append(l.flows, flows.Attribute(record, l.Gateway()))
+		flow := flows.Attribute(record, l.Gateway())
+		l.flows = append(l.flows, flow)
+		if l.print != nil {
+			fmt.Fprintln(l.print, " ", flow.Text())
+		}
 	}
 	if l.added != nil {
 		close(l.added)
@@ -86,4 +92,11 @@ func (l *FlowLog) Wait(ctx context.Context, mark int, match func(flows.Flow) boo
 			return flows.Flow{}, fmt.Errorf("no such line in the gateway's log: %w", ctx.Err())
 		}
 	}
+}
+
+// Print writes every flow from now on, a line each.
+func (l *FlowLog) Print(w io.Writer) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.print = w
 }

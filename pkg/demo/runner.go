@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"syscall"
 	"time"
 
 	"sallyport/pkg/flows"
@@ -50,7 +51,7 @@ type Runner struct {
 func (r *Runner) Run(ctx context.Context, sc Scenario) error {
 	r.held = make(map[string][]*lab.Conn)
 	defer r.release()
-	if err := r.apply(sc.Policy(r.Stack)); err != nil {
+	if err := r.Prepare(sc); err != nil {
 		return err
 	}
 	var errs []error
@@ -65,8 +66,9 @@ func (r *Runner) Run(ctx context.Context, sc Scenario) error {
 	return errors.Join(errs...)
 }
 
-// apply makes the directory hold these files and the gateway's.
-func (r *Runner) apply(files map[string]string) error {
+// Prepare puts a scenario's policy into force, in place of what is there.
+func (r *Runner) Prepare(sc Scenario) error {
+	files := sc.Policy(r.Stack)
 	old, err := os.ReadDir(r.Stack.Policies)
 	if err != nil {
 		return err
@@ -122,31 +124,30 @@ func (r *Runner) attempt(ctx context.Context, step Step, result *Result) {
 	if step.Reaches != "" {
 		result.Expected = "200 from " + step.Reaches
 	}
-	deadline := time.Now()
-	if r.unseen {
-		deadline = r.edited.Add(enforceWithin)
-	}
 	for {
 		began := time.Now()
 		mark, before := r.Log.Mark(), r.traces(step.Host)
 		response := r.get(ctx, step)
-		result.Took = time.Since(began)
-		result.Happened = response.String()
+		ended := time.Now()
+		result.Took = ended.Sub(began)
+		if r.unseen {
+			result.Took = ended.Sub(r.edited)
+		}
+		result.Happened = happened(response)
 		result.Err = judge(step, response)
+		if result.Err == nil && step.Reaches == "" {
+			if after := r.traces(step.Host); after != before {
+				result.Err = fmt.Errorf("it left traces: %+v, before it %+v", after, before)
+			}
+		}
 		if result.Err == nil {
-			if r.unseen {
-				result.Took = time.Since(r.edited)
-				r.unseen = false
-			}
-			if step.Reaches == "" {
-				if after := r.traces(step.Host); after != before {
-					result.Err = fmt.Errorf("it left traces: %+v, before it %+v", after, before)
-				}
-			}
-			r.explain(ctx, mark, step, result)
+			r.explain(ctx, mark, began, step, result)
+		}
+		if result.Err == nil {
+			r.unseen = false
 			return
 		}
-		if time.Now().After(deadline) || ctx.Err() != nil {
+		if !r.unseen || time.Since(r.edited) > enforceWithin || ctx.Err() != nil {
 			return
 		}
 		time.Sleep(2 * time.Millisecond)
@@ -162,6 +163,20 @@ func (r *Runner) get(ctx context.Context, step Step) lab.Response {
 		Trust: r.Stack.CA.Pool(), Roots: r.Stack.Internet.Root.Pool(),
 	}
 	return nobody.Get(ctx, step.Host, "/")
+}
+
+// happened is the outcome in a few words.
+func happened(got lab.Response) string {
+	switch {
+	case got.Outcome == lab.Answered:
+		return fmt.Sprintf("%d from %s: %s", got.Status, got.Server, got.Title)
+	case got.Outcome == lab.Refused && errors.Is(got.Err, syscall.ECONNRESET):
+		return "refused: connection reset"
+	case got.Outcome == lab.Refused:
+		return "refused: connection closed"
+	default:
+		return got.String()
+	}
 }
 
 // traces is what a connection would leave behind on the internet.
@@ -191,8 +206,11 @@ func judge(step Step, got lab.Response) error {
 }
 
 // explain waits for the gateway's line and compares what it says.
-func (r *Runner) explain(ctx context.Context, mark int, step Step, result *Result) {
+func (r *Runner) explain(ctx context.Context, mark int, began time.Time, step Step, result *Result) {
 	flow, err := r.Log.Wait(ctx, mark, func(f flows.Flow) bool {
+		if f.Time.Before(began.Truncate(time.Microsecond)) {
+			return false // of an earlier attempt: lines come a moment late
+		}
 		return f.RequestedServerName == step.Host || step.Who == "" && f.Reason == flows.TLSHandshake
 	})
 	switch {

@@ -184,8 +184,7 @@ func (s *Stack) StartGateway(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	flags := append(envoy.GatewayFlags(), "--disable-hot-restart")
-	s.Gateway, err = s.run(ctx, "gateway", bundle, flags, s.options.AccessLog)
+	s.Gateway, err = s.run(ctx, "gateway", bundle, envoy.GatewayFlags(), s.options.AccessLog)
 	return err
 }
 
@@ -201,7 +200,7 @@ func (s *Stack) startWorkload(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	process, err := s.run(ctx, name, bundle, []string{"--disable-hot-restart"}, nil)
+	process, err := s.run(ctx, name, bundle, nil, nil)
 	if err != nil {
 		return err
 	}
@@ -236,6 +235,12 @@ func (s *Stack) run(ctx context.Context, who string, b *envoy.Bundle, flags []st
 // Workload is an app beside a workload's proxy.
 func (s *Stack) Workload(name string) *lab.Client {
 	return &lab.Client{Proxy: s.workloads[name].address.String(), Roots: s.Internet.Root.Pool()}
+}
+
+// Curl is a command line that does what the workload's app does.
+func (s *Stack) Curl(name, host string) string {
+	return fmt.Sprintf("curl -s --cacert %s --connect-to %s:443:%s https://%s/",
+		s.Internet.Root.CertificatePath(), host, s.workloads[name].address, host)
 }
 
 // WorkloadProcess is the workload's proxy.
@@ -275,4 +280,3 @@ func (s *Stack) Close() error {
 	}
 	return errors.Join(errs...)
 }
-

@@ -17,7 +17,11 @@ import (
 // terminal must not have it changed by what a workload sent.
 func (f Flow) MarshalJSON() ([]byte, error) {
 	type plain Flow // without this method
-	line, err := json.Marshal(plain(f))
+	line, err := json.Marshal(struct {
+		Level string `json:"level"`
+		Time  string `json:"time"` // always with six digits, as Envoy writes it
+		plain
+	}{f.Level, f.Time.UTC().Format("2006-01-02T15:04:05.000000Z"), plain(f)})
 	if err != nil {
 		return nil, err
 	}

@@ -44,7 +44,7 @@ func Explanation(r model.Reason) string {
 	case TLSHandshake:
 		return "mutual TLS with the workload failed"
 	case ClosedEarly:
-		return "the connection ended before anything was decided"
+		return "the connection ended before it had named a server, or its hello was larger than 16 KiB"
 	case PolicyChanged:
 		return "the policy has changed since"
 	case UnknownGateway:

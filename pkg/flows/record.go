@@ -71,10 +71,7 @@ func (r EnvoyRecord) PassedOn() bool {
 	return r.Stage == stageEntry && r.UpstreamAddress != "" && r.deniedBy() == ""
 }
 
-// none is what Envoy's RBAC filter names when no policy allowed a connection.
-const none = "none"
-
-// deniedBy is the name of the RBAC policy that refused the connection, none if
+// deniedBy is the name of the RBAC policy that refused the connection, "none" if
 // it was refused for want of a policy, or "" if RBAC did not refuse it.
 func (r EnvoyRecord) deniedBy() string {
 	rest, ok := strings.CutPrefix(r.TerminationDetails, "rbac_access_denied_matched_policy[")

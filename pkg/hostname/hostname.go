@@ -94,6 +94,11 @@ func Parse(s string) (Name, error) {
 	if err := check(ascii); err != nil {
 		return "", fmt.Errorf("%q is not a host name: %w", s, err)
 	}
+	// The mapping may give a label that breaks the rules it was checked by
+	// before (U+2136 becomes a Hebrew letter, after the Bidi rule has run).
+	if again, err := toASCII(ascii); err != nil || again != ascii {
+		return "", fmt.Errorf("%q is not a host name: its canonical form %q is not one", s, ascii)
+	}
 	return Name(ascii), nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -238,9 +239,16 @@ func (o *Origin) page(w http.ResponseWriter, r *http.Request) {
 	default:
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		// A client that does not read its page has gone.
-		_, _ = fmt.Fprintf(w, "<!DOCTYPE html>\n<html><head><title>%s</title></head>\n"+
-			"<body><p>server: %s</p><p>server name: %s</p></body></html>\n", Title(name), o.Name(), name)
+		page := "<!DOCTYPE html>\n<html><head><title>%s</title></head>\n" +
+			"<body><p>server: %s</p><p>server name: %s</p></body></html>\n"
+		_, _ = fmt.Fprintf(w, page, text(Title(name)), text(o.Name()), text(name)) //nolint:gosec // text escapes what the client sent
 	}
+}
+
+// text makes a string safe as text in HTML. Unlike html.EscapeString it leaves
+// quotes alone, so that titles look on the wire as people know them.
+func text(s string) string {
+	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace(s)
 }
 
 // trackedConn tells its origin when it is closed.

@@ -36,7 +36,7 @@ func duplicates[T any](diags *diag.List, kind string, sorted []T, meta func(T) *
 }
 
 func (c *compiler) checkGateways() {
-	if len(c.docs.Gateways) == 0 {
+	if len(c.docs.Gateways) == 0 && !c.partial {
 		c.diags.Errorf(c.first(), "no-gateway", "no document describes a group of gateways: "+
 			"add one with `kind: EgressGateway`, the gateways' --service-cluster as its metadata.name, and spec.trustDomain and spec.listeners")
 	}
@@ -116,32 +116,19 @@ func (c *compiler) checkSuffix(h syntax.Host) {
 	}
 }
 
-// checkExcept warns of exceptions that do not do what they seem to.
+// checkExcept warns of hosts that their exceptions leave nothing of.
 func (c *compiler) checkExcept(to syntax.To) {
 	if len(to.Except) == 0 {
 		return
 	}
-	var hosts, excepts hostindex.Index[hostname.Pattern]
+	var excepts hostindex.Index[hostname.Pattern]
 	for _, x := range to.Except {
 		excepts.Add(x.Pattern, x.Pattern)
 	}
-	covering := make(map[hostname.Pattern]bool)
 	for _, h := range to.Hosts {
-		hosts.Add(h.Pattern, h.Pattern)
 		for x := range excepts.Covering(h.Pattern) {
-			covering[x] = true
 			c.diags.Warnf(h.Pos, "host-excepted", "%s has no effect here: `except` has %s, which covers it", h.Pattern, x)
 			break
-		}
-	}
-	for _, x := range to.Except {
-		inside := false
-		for range hosts.Covering(x.Pattern) {
-			inside = true
-			break
-		}
-		if !inside && !covering[x.Pattern] {
-			c.diags.Warnf(x.Pos, "except-without-effect", "the exception %s is in none of the hosts beside it, so it has no effect", x.Pattern)
 		}
 	}
 }
@@ -153,11 +140,13 @@ func (c *compiler) checkDestinations() {
 	slices.SortStableFunc(destinations, func(a, b *syntax.Destination) int { return a.Pos.Compare(b.Pos) })
 	for _, d := range destinations {
 		if d.Namespace == "" && slices.Contains(d.ExportTo, ".") {
-			c.diags.Errorf(place(d.ExportToPos, d.Pos), "export-to-own-namespace",
+			c.diags.Errorf(place(d.ExportToPos, d.Pos), "missing-namespace",
 				`Destination %s has no namespace that "." in exportTo could mean: set metadata.namespace, or name the namespaces`, d.Name)
 		}
 		for _, h := range d.Hosts {
-			if first, ok := seen[h.Pattern]; ok {
+			if first, ok := seen[h.Pattern]; ok && owner[h.Pattern] == d {
+				continue // the decoder has warned of it
+			} else if ok {
 				c.diags.Errorf(h.Pos, "duplicate-destination", "%s is already a host of Destination %s at %s: remove one of them",
 					h.Pattern, fullName(&owner[h.Pattern].Meta), first.Pos)
 				continue

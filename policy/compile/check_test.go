@@ -2,6 +2,7 @@ package compile_test
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -25,15 +26,15 @@ func TestDiagnostics(t *testing.T) {
 		{"service account of another namespace", func(p *places) ([]any, diag.Position) {
 			a := p.policy("ns/a", p.allow("sa:other/x", "a.org"))
 			return []any{a}, a.Rules[0].From[0].Pos
-		}, "error outside-namespace", []string{"serviceAccount x of the namespace other is outside", "ns/a", "spiffe://td/ns/ns/*"}},
+		}, "error foreign-namespace", []string{"serviceAccount x of the namespace other is outside", "ns/a", "spiffe://td/ns/ns/*"}},
 		{"another namespace", func(p *places) ([]any, diag.Position) {
 			a := p.policy("ns/a", p.allow("sa:x ns:nsx", "a.org"))
 			return []any{a}, a.Rules[0].From[1].Pos
-		}, "error outside-namespace", []string{"namespace nsx is outside"}},
+		}, "error foreign-namespace", []string{"namespace nsx is outside"}},
 		{"principal of another namespace", func(p *places) ([]any, diag.Position) {
 			a := p.policy("ns/a", p.deny("spiffe://td/ns/other/*", "a.org"))
 			return []any{a}, a.Rules[0].From[0].Pos
-		}, "error outside-namespace", []string{"spiffe://td/ns/other/* is outside"}},
+		}, "error foreign-namespace", []string{"spiffe://td/ns/other/* is outside"}},
 		{"service account without namespace", func(p *places) ([]any, diag.Position) {
 			a := p.policy("a", p.allow("sa:x", "a.org"))
 			return []any{a}, a.Rules[0].From[0].Pos
@@ -58,7 +59,7 @@ func TestDiagnostics(t *testing.T) {
 			d := p.destination("d", "a.org")
 			d.ExportTo = []string{"."}
 			return []any{d}, d.ExportToPos
-		}, "error export-to-own-namespace", []string{"metadata.namespace"}},
+		}, "error missing-namespace", []string{"metadata.namespace"}},
 		{"private static address", func(p *places) ([]any, diag.Position) {
 			return address(p, "10.1.2.3", false)
 		}, "error refused-address", []string{"gateway egress does not dial 10.1.2.3: it is in 10.0.0.0/8 (private network, RFC 1918 §3)", "privateAddresses: Allow"}},
@@ -91,10 +92,6 @@ func TestDiagnostics(t *testing.T) {
 			a := p.policy("ns/a", p.allow("", "*"))
 			return []any{a}, a.Rules[0].To[0].Hosts[0].Pos
 		}, "warning allows-everything", []string{"every workload of the namespace ns"}},
-		{"exception without effect", func(p *places) ([]any, diag.Position) {
-			a := p.policy("a", p.allow("", "*.a.org", "!b.org"))
-			return []any{a}, a.Rules[0].To[0].Except[0].Pos
-		}, "warning except-without-effect", []string{"b.org is in none of the hosts"}},
 		{"host that is excepted", func(p *places) ([]any, diag.Position) {
 			a := p.policy("a", p.allow("", "b.a.org", "c.org", "!*.a.org"))
 			return []any{a}, a.Rules[0].To[0].Hosts[0].Pos
@@ -127,7 +124,7 @@ func address(p *places, addr string, allowPrivate bool) ([]any, diag.Position) {
 
 func TestNothingToWarnOf(t *testing.T) {
 	var p places
-	d := p.destination("ns/d", "a.org", "*.b.org")
+	d := p.destination("ns/d", "a.org", "*.b.org", "a.org")
 	d.ExportTo, d.AllowPrivate = []string{"."}, true
 	d.ResolveAddresses = []syntax.Address{{Addr: netip.MustParseAddr("10.0.0.1")}, {Addr: netip.MustParseAddr("127.0.0.1")}}
 	gateway := p.gateway("egress")
@@ -157,12 +154,13 @@ func TestAllErrorsAtOnce(t *testing.T) {
 	_, diags := compile.Compile(documents(
 		p.gateway("egress"),
 		p.policy("ns/z", p.allow("sa:other/x", "a.org"), p.allow("sa:", "a.org")),
-		p.destination("d", "a.org", "a.org"),
+		p.destination("d", "a.org"),
+		p.destination("e", "a.org"),
 		p.policy("a", p.allow("", "*")),
 		p.gateway("egress"),
 	), now)
 	require.Equal(t, []string{
-		"error outside-namespace", "error bad-peer", "error duplicate-destination", "warning allows-everything", "error duplicate-name",
+		"error foreign-namespace", "error bad-peer", "error duplicate-destination", "warning allows-everything", "error duplicate-name",
 	}, codes(diags))
 }
 
@@ -195,7 +193,7 @@ func TestPolicyTests(t *testing.T) {
 		p.test("sa:x", "b.a.org", model.Deny),
 		p.test("", "unknown.org", model.Allow),
 	}
-	a.Tests = append(right, wrong...)
+	a.Tests = slices.Concat(right, wrong)
 	m, diags = compile.Compile(docs(), now)
 	require.Nil(t, m)
 	require.Len(t, diags, 2*len(wrong))
@@ -268,4 +266,18 @@ func TestExpiryDoesNotFailTests(t *testing.T) {
 	other.Tests = append(other.Tests, p.test("sa:ns/y", "a.org", model.Allow))
 	_, diags = compile.Compile(docs, now.Add(time.Hour))
 	require.ErrorContains(t, diags.Err(), "spiffe://td/ns/ns/sa/y → a.org is Deny")
+}
+
+// Check leaves out what only the missing documents could make wrong.
+func TestCheck(t *testing.T) {
+	var p places
+	elsewhere := p.policy("ns/a", p.allow("spiffe://other/ns/ns/sa/x", "a.org"))
+	elsewhere.Tests = []syntax.Test{p.test("sa:x", "a.org", model.Allow)}
+	destination, same := p.destination("d", "a.org"), p.destination("e", "a.org")
+	require.Equal(t, []string{"error duplicate-destination"}, codes(compile.Check(documents(elsewhere, destination, same), now)))
+	require.Equal(t, []string{"error duplicate-destination"}, codes(compile.Check(documents(elsewhere, destination, same, p.gateway("egress")), now)))
+
+	gateway := p.gateway("open")
+	gateway.Addresses.Allow = []netip.Prefix{netip.MustParsePrefix("::/0")}
+	require.Equal(t, []string{"error mapped-addresses"}, codes(compile.Check(documents(gateway, elsewhere), now)))
 }

@@ -23,10 +23,7 @@ import (
 // grant that runs out would stay in force with the last good policy.
 func Compile(docs *syntax.Documents, now time.Time) (*model.Model, diag.List) {
 	c := newCompiler(docs, now)
-	c.checkDuplicates()
-	c.checkPolicies()
-	c.checkDestinations()
-	c.checkGateways()
+	c.check()
 	m := &model.Model{Expiries: c.expiries()}
 	for _, g := range c.docs.Gateways {
 		m.Gateways = append(m.Gateways, c.gateway(g))
@@ -41,11 +38,31 @@ func Compile(docs *syntax.Documents, now time.Time) (*model.Model, diag.List) {
 	return m, c.diags
 }
 
+// Check returns, sorted, the findings that stand whatever else the directory
+// holds. It is for documents of which some could not be read: Compile would
+// report what is missing only because of that.
+func Check(docs *syntax.Documents, now time.Time) diag.List {
+	c := newCompiler(docs, now)
+	c.partial = true
+	c.check()
+	c.diags.Sort()
+	return c.diags
+}
+
 // compiler holds what every step needs.
 type compiler struct {
 	docs  syntax.Documents // sorted copies of the lists
 	now   time.Time
 	diags diag.List
+	// partial says that documents are missing.
+	partial bool
+}
+
+func (c *compiler) check() {
+	c.checkDuplicates()
+	c.checkPolicies()
+	c.checkDestinations()
+	c.checkGateways()
 }
 
 func newCompiler(docs *syntax.Documents, now time.Time) *compiler {

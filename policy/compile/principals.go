@@ -67,6 +67,9 @@ func wholeNamespace(trustDomain, namespace string) model.PrincipalMatch {
 // trust domain, so a peer of a namespaced policy may be nobody at some of the
 // gateways, but it must be somebody at one of them.
 func (c *compiler) checkPeers(p *syntax.EgressPolicy, r *syntax.Rule) {
+	if c.partial {
+		return // the gateway it is for may be missing
+	}
 	for _, peer := range r.From {
 		var errs []error
 		for _, g := range c.docs.Gateways {
@@ -80,7 +83,7 @@ func (c *compiler) checkPeers(p *syntax.EgressPolicy, r *syntax.Rule) {
 			c.diags.Errorf(place(peer.Pos, r.Pos), "bad-peer", "%v", err)
 			continue
 		}
-		c.diags.Errorf(place(peer.Pos, r.Pos), "outside-namespace", "%s is outside of the policy's namespace: "+
+		c.diags.Errorf(place(peer.Pos, r.Pos), "foreign-namespace", "%s is outside of the policy's namespace: "+
 			"EgressPolicy %s only speaks for workloads of %s; put the rule into a policy of that namespace, or into one without a namespace",
 			describePeer(peer), fullName(&p.Meta), c.ownPrincipals(p))
 	}

@@ -1,7 +1,6 @@
 package compile_test
 
 import (
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -160,11 +159,8 @@ func TestOrderMeansNothing(t *testing.T) {
 		docs.Gateways = append(docs.Gateways, p.gateway("second"))
 		m, diags := compile.Compile(docs, now)
 
-		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
-		r.Shuffle(len(docs.Policies), func(i, j int) { docs.Policies[i], docs.Policies[j] = docs.Policies[j], docs.Policies[i] })
-		r.Shuffle(len(docs.Destinations), func(i, j int) {
-			docs.Destinations[i], docs.Destinations[j] = docs.Destinations[j], docs.Destinations[i]
-		})
+		docs.Policies = rapid.Permutation(docs.Policies).Draw(t, "policies' order")
+		docs.Destinations = rapid.Permutation(docs.Destinations).Draw(t, "destinations' order")
 		slices.Reverse(docs.Gateways)
 		before := slices.Clone(docs.Policies)
 		again, diagsAgain := compile.Compile(docs, now)

@@ -38,10 +38,7 @@ var genMatch = rapid.Map(rapid.StringMatching(`\*|[ab]{1,4}\*?`), match)
 // Covers, Overlaps and NormalizeFrom say about sets what Matches says about
 // their members.
 func TestMatchesAsSets(t *testing.T) {
-	var everyone []string
-	for _, s := range []string{"", "a", "b"} {
-		everyone = append(everyone, s)
-	}
+	everyone := []string{"", "a", "b"}
 	for i := 0; i < len(everyone) && len(everyone) < 60; i++ {
 		if everyone[i] != "" {
 			everyone = append(everyone, everyone[i]+"a", everyone[i]+"b")

@@ -75,6 +75,8 @@ type Peer struct {
 	Namespace      string
 	ServiceAccount string
 	Pos            diag.Position
+	// NamespacePos is where Namespace is written.
+	NamespacePos diag.Position
 }
 
 // To is a set of hosts.

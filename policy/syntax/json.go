@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 
 	"sallyport/pkg/diag"
@@ -21,6 +22,7 @@ func parseJSON(file string, data []byte) (docs []*node, diags diag.List) {
 	p.decoder = json.NewDecoder(bytes.NewReader(data[start:]))
 	p.decoder.UseNumber()
 	for {
+		before := len(p.diags)
 		n, err := p.value(1)
 		if errors.Is(err, io.EOF) {
 			return docs, p.diags
@@ -31,6 +33,7 @@ func parseJSON(file string, data []byte) (docs []*node, diags diag.List) {
 			}
 			return docs, p.diags
 		}
+		n.faulty = len(p.diags) > before
 		docs = append(docs, n)
 	}
 }
@@ -41,6 +44,7 @@ type jsonParser struct {
 	decoder *json.Decoder
 	cursor  *cursor
 	diags   diag.List
+	values  int
 }
 
 // next is the offset of the next token.
@@ -55,6 +59,9 @@ func (p *jsonParser) next() int {
 // value reads one value. Its error is io.EOF only where no value begins.
 func (p *jsonParser) value(depth int) (*node, error) {
 	n := &node{kind: scalar, pos: p.cursor.at(p.next())}
+	if p.values++; p.values > maxElements {
+		return nil, fmt.Errorf("there are more than %d values in this file: split it", maxElements)
+	}
 	token, err := p.decoder.Token()
 	if err != nil {
 		return nil, err

@@ -16,6 +16,8 @@ type node struct {
 	quoted  bool
 	entries []entry // of a mapping, in their order
 	items   []*node // of a list
+	// faulty says of a whole document that an error was found in it already.
+	faulty bool
 }
 
 // entry is a key and its value in a mapping.
@@ -31,6 +33,9 @@ const (
 
 // maxDepth is how deep mappings and lists may be nested.
 const maxDepth = 50
+
+// maxScalar is how many bytes a value may have.
+const maxScalar = 16 << 10
 
 // meaning is what a plain scalar means to a reader of YAML.
 type meaning int
@@ -65,7 +70,7 @@ func newMeanings() meanings {
 // of returns what a scalar means.
 func (m meanings) of(n *node) meaning {
 	switch {
-	case n.quoted:
+	case n.quoted, len(n.value) > maxScalar: // so long a word is refused anyhow
 		return meansString
 	case m.null.MatchString(n.value):
 		return meansNull

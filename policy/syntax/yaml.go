@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"go.yaml.in/yaml/v4"
 
@@ -56,9 +57,29 @@ type yamlPart struct {
 	file  string
 	lines int // before this part
 	diags diag.List
+	// dropped says that a part of the document was left out, so that looking
+	// at the rest would find errors that are none.
+	dropped bool
+	// refused are the features of YAML that were refused already.
+	refused map[string]bool
+}
+
+// refuse reports what policy files must not have, the first time.
+func (p *yamlPart) refuse(pos diag.Position, feature, format string, args ...any) {
+	if p.refused[feature] {
+		return
+	}
+	if p.refused == nil {
+		p.refused = make(map[string]bool)
+	}
+	p.refused[feature] = true
+	p.diags.Errorf(pos, "yaml-feature", feature+" are not allowed in policy files: "+format, args...)
 }
 
 func (p *yamlPart) parse(data []byte) (docs []*node) {
+	if len(bytes.TrimSpace(bytes.TrimPrefix(data, []byte("---")))) == 0 {
+		return nil // an empty document; there may be very many
+	}
 	loader, err := yaml.NewLoader(bytes.NewReader(data),
 		yaml.WithV4Defaults(),
 		yaml.WithUniqueKeys(false), // convert says where the first one is
@@ -66,7 +87,11 @@ func (p *yamlPart) parse(data []byte) (docs []*node) {
 	for err == nil {
 		var document yaml.Node
 		if err = loader.Load(&document); err == nil && len(document.Content) > 0 {
-			if n := p.convert(document.Content[0], 1); n != nil {
+			p.dropped = false
+			before := len(p.diags)
+			n := p.convert(document.Content[0], 1)
+			if n != nil && !p.dropped {
+				n.faulty = len(p.diags) > before
 				docs = append(docs, n)
 			}
 		}
@@ -88,9 +113,9 @@ func (yamlLimits) CheckDepth(depth int, _ *yaml.DepthContext) error {
 	return nil
 }
 
-// CheckAlias is called when an alias is replaced by what it means, which does
-// not happen here.
-func (yamlLimits) CheckAlias(int, int) error { return errors.New("aliases are not allowed") }
+// CheckAlias is called when aliases are replaced by what they stand for, which
+// does not happen here: convert refuses them.
+func (yamlLimits) CheckAlias(int, int) error { return nil }
 
 // depthError is the type of errTooDeep.
 type depthError string
@@ -109,14 +134,17 @@ func (p *yamlPart) convert(n *yaml.Node, depth int) *node {
 	out := &node{pos: p.pos(n.Line, n.Column), value: n.Value}
 	switch {
 	case n.Kind == yaml.AliasNode:
-		p.diags.Errorf(out.pos, "yaml-feature", "aliases are not allowed in policy files: write out what *%s stands for, or quote it if it is a host pattern", n.Value)
+		p.dropped = true
+		p.refuse(out.pos, "aliases", "write out what *%s stands for, or quote it if it is a host pattern", n.Value)
 		return nil
 	case n.Anchor != "":
-		p.diags.Errorf(out.pos, "yaml-feature", "anchors are not allowed in policy files: remove &%s", n.Anchor)
+		p.refuse(out.pos, "anchors", "remove &%s", n.Anchor)
 	case n.Style&yaml.TaggedStyle != 0 || n.Tag == "!":
-		p.diags.Errorf(out.pos, "yaml-feature", "tags are not allowed in policy files: remove %s", n.Tag)
+		p.dropped = true
+		p.refuse(out.pos, "tags", "remove %s", n.Tag)
 		return nil
 	case depth > maxDepth:
+		p.dropped = true
 		p.diags.Errorf(out.pos, "too-deep", "%s: more than %d levels", errTooDeep, maxDepth)
 		return nil
 	}
@@ -140,6 +168,7 @@ func (p *yamlPart) convert(n *yaml.Node, depth int) *node {
 		}
 		return out
 	default:
+		p.dropped = true
 		p.diags.Errorf(out.pos, "yaml-syntax", "this cannot be read as YAML")
 		return nil
 	}
@@ -151,9 +180,11 @@ func (p *yamlPart) entry(into *node, key, value *yaml.Node, depth int) {
 	switch {
 	case k == nil || v == nil:
 	case k.kind != scalar:
+		p.dropped = true
 		p.diags.Errorf(k.pos, "yaml-feature", "a field's name must be a word, not a list or a mapping")
 	case k.value == "<<" && !k.quoted:
-		p.diags.Errorf(k.pos, "yaml-feature", "merge keys are not allowed in policy files: write out the fields that << stands for")
+		p.dropped = true
+		p.refuse(k.pos, "merge keys", "write out the fields that << stands for")
 	default:
 		addEntry(&p.diags, into, k, v)
 	}
@@ -180,11 +211,15 @@ func (p *yamlPart) syntaxError(data []byte, err error) {
 		return
 	}
 	pos := p.pos(where.Mark.Line, where.Mark.Column)
+	// The library puts the end of a text on a line of its own.
+	if end := newCursor(p.file, data).at(len(data)); where.Mark.Line > end.Line {
+		pos = p.pos(end.Line, end.Column)
+	}
 	if errors.Is(err, errTooDeep) || where.Message == string(errTooDeep) {
 		p.diags.Errorf(pos, "too-deep", "%s: more than %d levels", errTooDeep, maxDepth)
 		return
 	}
-	p.diags.Errorf(pos, "yaml-syntax", "%s", explainYAML(where, lineOf(data, where.Mark.Line)))
+	p.diags.Errorf(pos, "yaml-syntax", "%s", p.explain(where, lineOf(data, where.Mark.Line)))
 }
 
 // lineOf returns one line of a text, from 1.
@@ -200,15 +235,15 @@ func lineOf(data []byte, line int) []byte {
 	return first
 }
 
-// explainYAML says in plain words what the library found, and what to do.
-func explainYAML(e *yaml.LoadError, line []byte) string {
+// explain says in plain words what the library found, and what to do.
+func (p *yamlPart) explain(e *yaml.LoadError, line []byte) string {
 	found := byte(0)
 	if i := e.Mark.Column - 1; i >= 0 && i < len(line) {
 		found = line[i]
 	}
 	started := ""
 	if e.ContextMark.Line > 0 && e.ContextMark.Line != e.Mark.Line {
-		started = fmt.Sprintf(" (it starts %d lines above)", e.Mark.Line-e.ContextMark.Line)
+		started = fmt.Sprintf(" (it starts at line %d)", e.ContextMark.Line+p.lines)
 	}
 	switch e.Message {
 	case "found character that cannot start any token":
@@ -246,14 +281,15 @@ func explainYAML(e *yaml.LoadError, line []byte) string {
 		return "the document has ended above: a new one starts with ---"
 	case "found unexpected document indicator":
 		return "the document ends here, but the quotes are not closed" + started
+	case "found incompatible YAML document", "found unknown directive name", "did not find expected <document end> before directive":
+		return "directives are not allowed in policy files: remove the line that starts with %"
 	case "did not find expected node content":
 		return "a value was expected here"
 	}
 	if e.ContextMsg != "" {
 		return fmt.Sprintf("this cannot be read as YAML: %s, %s", e.ContextMsg, e.Message)
 	}
-	var anchor string
-	if _, err := fmt.Sscanf(e.Message, "unknown anchor %q referenced", &anchor); err == nil || bytes.HasPrefix([]byte(e.Message), []byte("unknown anchor")) {
+	if strings.HasPrefix(e.Message, "unknown anchor") {
 		return `aliases are not allowed in policy files: quote a host pattern, as in "*.example.com"`
 	}
 	return "this cannot be read as YAML: " + e.Message

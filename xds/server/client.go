@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
 
@@ -149,7 +150,7 @@ func (c *client) answer(sub *subscription, failure *statuspb.Status) {
 	sub.status.NACK = &NACK{
 		Version:   sub.sent.version,
 		At:        now,
-		Message:   clean(failure.GetMessage(), maxMessage),
+		Message:   clean(strings.TrimSpace(failure.GetMessage()), maxMessage),
 		Resources: sub.sent.names[:min(len(sub.sent.names), maxNames)],
 	}
 	nack := *sub.status.NACK
@@ -167,6 +168,16 @@ func (c *client) remember(sub *subscription, r response, returned map[string]str
 	sub.sent, sub.waiting, sub.answered = r, true, true
 	sub.SetReturnedResources(returned)
 	sub.status.SentVersion, sub.status.SentAt, sub.status.Nonce = r.version, c.server.now(), r.nonce
+}
+
+// has records that there is nothing left to send.
+func (c *client) has(sub *subscription, version string) {
+	sub.upToDate = version
+	if sub.sent.nonce == "" && len(sub.ReturnedResources()) > 0 {
+		c.mu.Lock()
+		sub.status.ACKedVersion = version // on an earlier stream
+		c.mu.Unlock()
+	}
 }
 
 // settle records that the gateway has answered everything of the generation

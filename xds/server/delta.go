@@ -12,7 +12,7 @@ import (
 // partSize is how many bytes of resources a delta response holds at most,
 // unless a single one is larger. What is left follows the ACK: that bounds what
 // a stream costs while thousands of gateways connect at once.
-const partSize = 4 << 20
+const partSize = 1 << 20
 
 // delta is the protocol that sends what differs.
 type delta struct{}
@@ -20,9 +20,14 @@ type delta struct{}
 func (delta) name() string { return "delta" }
 
 func (delta) open(req *discovery.DeltaDiscoveryRequest) *subscription {
-	return &subscription{Subscription: stream.NewDeltaSubscription(
-		req.GetResourceNamesSubscribe(), req.GetResourceNamesUnsubscribe(),
-		req.GetInitialResourceVersions(), wildcardByDefault(req.GetTypeUrl()))}
+	return &subscription{
+		Subscription: stream.NewDeltaSubscription(
+			req.GetResourceNamesSubscribe(), req.GetResourceNamesUnsubscribe(),
+			req.GetInitialResourceVersions(), wildcardByDefault(req.GetTypeUrl())),
+		// One that has resources was answered on an earlier stream: a restart of
+		// the control plane sends it nothing, not even an empty response.
+		answered: len(req.GetInitialResourceVersions()) > 0,
+	}
 }
 
 // update never finds a request too late: it says what changed, not what is.

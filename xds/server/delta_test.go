@@ -63,14 +63,11 @@ func TestDeltaReconnectSendsOnlyWhatDiffers(t *testing.T) {
 	c.send(&discovery.DeltaDiscoveryRequest{
 		Node: node("one", "egress"), TypeUrl: clusters, InitialResourceVersions: s.GetVersionMap(clusters),
 	})
-	r := c.expect(clusters)
-	require.Empty(t, r.GetResources())
-	require.Empty(t, r.GetRemovedResources())
-	c.ack(r)
+	// It has all clusters: the first response is about listeners.
 	c.send(&discovery.DeltaDiscoveryRequest{TypeUrl: listeners, InitialResourceVersions: map[string]string{
 		"in": "old", "other": s.GetVersionMap(listeners)["other"], "gone": "old",
 	}})
-	r = c.expect(listeners)
+	r := c.expect(listeners)
 	require.Equal(t, []string{"in"}, deltaNames(r))
 	require.Equal(t, []string{"gone"}, r.GetRemovedResources())
 	c.ack(r)
@@ -87,7 +84,7 @@ func TestDeltaCorrectedAfterRejection(t *testing.T) {
 
 	bad := f.publish("egress", small(t, "bad"))
 	r := c.expect(listeners)
-	c.nack(r, "no such\nfilter \x1b[31m")
+	c.nack(r, "no such\nfilter \x1b[31m\n")
 	require.Eventually(t, func() bool { return f.node("one").Rejecting }, patience, time.Millisecond)
 	n := f.node("one")
 	require.False(t, n.Current)

@@ -59,7 +59,7 @@ const (
 
 // Options are what a Server is made with.
 type Options struct {
-	// Logger is required.
+	// Logger is told of gateways; nil means nobody is.
 	Logger *logrus.Logger
 	// Now is the clock of what is recorded; time.Now if nil.
 	Now func() time.Time

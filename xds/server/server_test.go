@@ -420,7 +420,8 @@ func TestStop(t *testing.T) { //nolint:paralleltest // it looks at all goroutine
 	require.NoError(t, conn.Close())
 	require.Eventually(t, func() bool {
 		all := stacks()
-		return !strings.Contains(all, "sallyport/xds/server.") && !strings.Contains(all, "grpc/internal/transport.")
+		return !strings.Contains(all, "sallyport/xds/server.serve") && !strings.Contains(all, "sallyport/xds/server.(") &&
+			!strings.Contains(all, "grpc/internal/transport.")
 	}, patience, 10*time.Millisecond)
 }
 

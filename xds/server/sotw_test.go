@@ -118,6 +118,8 @@ func TestSotwReconnect(t *testing.T) {
 				f.publish("egress", small(t, "1"))
 			}
 			f.current("one")
+			require.Equal(t, s.GetVersion(listeners), f.node("one").Types[1].ACKedVersion)
+			require.Zero(t, f.node("one").Types[1].ACKedAt)
 			f.publish("egress", small(t, "2"))
 			require.Equal(t, f.snapshots["egress"].GetVersion(listeners), c.expect(listeners).GetVersionInfo(), "the first response there is")
 		})

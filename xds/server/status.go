@@ -77,7 +77,8 @@ type TypeStatus struct {
 	SentVersion string    `json:"sentVersion,omitempty"`
 	SentAt      time.Time `json:"sentAt,omitzero"`
 	Nonce       string    `json:"nonce,omitempty"`
-	// ACKedVersion is the last one that was accepted.
+	// ACKedVersion is the last one that was accepted. ACKedAt is zero if that was
+	// on an earlier stream.
 	ACKedVersion string    `json:"ackedVersion,omitempty"`
 	ACKedAt      time.Time `json:"ackedAt,omitzero"`
 	// NACK is the last rejection on this stream, also when a later version was

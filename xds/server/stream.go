@@ -193,15 +193,15 @@ func bringUpToDate[Q request, R any](c *client, str connection[Q, R], p protocol
 		}
 		version := g.Snapshot.GetVersion(typeURL)
 		if !sub.waiting && sub.upToDate != version {
-			c.nonces++
-			nonce := strconv.FormatUint(c.nonces, 10)
+			nonce := strconv.FormatUint(c.nonces+1, 10)
 			if out, ok := p.next(sub, g.Snapshot, nonce); ok {
+				c.nonces++
 				c.remember(sub, response{nonce: nonce, version: version, partial: out.partial, names: out.names}, out.returned)
 				if err := send(str, out.message, c.server.answerWithin); err != nil {
 					return err
 				}
 			} else {
-				sub.upToDate = version
+				c.has(sub, version)
 			}
 		}
 		if typeURL == resourceClusters && sub.waiting && (sub.sent.partial || sub.sent.version != version) {

@@ -77,7 +77,7 @@ func entry(t testing.TB, name, to string) *listener.Listener {
 // toListener is a cluster that leads to an internal listener.
 func toListener(name, to string) *cluster.Cluster {
 	return &cluster.Cluster{Name: name, LoadAssignment: &endpoint.ClusterLoadAssignment{
-		ClusterName: name,
+		ClusterName: "assignment of " + name, // which names itself, not a cluster
 		Endpoints: []*endpoint.LocalityLbEndpoints{{LbEndpoints: []*endpoint.LbEndpoint{{
 			HostIdentifier: &endpoint.LbEndpoint_Endpoint{Endpoint: &endpoint.Endpoint{Address: &core.Address{
 				Address: &core.Address_EnvoyInternalAddress{EnvoyInternalAddress: &core.EnvoyInternalAddress{

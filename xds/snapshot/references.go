@@ -139,7 +139,7 @@ func (w *walker) any(packed *anypb.Any) {
 // serve, not a file's or another server's.
 func overADS(c *core.ConfigSource) bool {
 	switch c.GetConfigSourceSpecifier().(type) {
-	case *core.ConfigSource_PathConfigSource, *core.ConfigSource_Path, *core.ConfigSource_ApiConfigSource: //nolint:staticcheck // the old form of a path means the same
+	case *core.ConfigSource_PathConfigSource, *core.ConfigSource_Path, *core.ConfigSource_ApiConfigSource:
 		return false
 	default:
 		return true

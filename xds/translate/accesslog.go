@@ -55,13 +55,24 @@ func (b *builder) accessLog(g *model.Gateway, stage string) *accesslog.AccessLog
 // certificate, one that nobody trusts, one without a principal. Every other
 // connection is logged by the stage that decided about it.
 func (b *builder) failedHandshakes(g *model.Gateway) *accesslog.AccessLog {
-	log := b.accessLog(g, "entry")
+	return b.logOnly(b.accessLog(g, "entry"),
+		`connection.transport_failure_reason != "" || connection.termination_details != ""`)
+}
+
+// endedHere logs the connections that the route stage did not hand on: refused
+// ones, and those that never got a filter chain, because their hello was too
+// large or never came.
+func (b *builder) endedHere(g *model.Gateway) *accesslog.AccessLog {
+	return b.logOnly(b.accessLog(g, "route"), `!has(upstream.address)`)
+}
+
+// logOnly restricts a log to what an expression selects
+// (https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/advanced/attributes).
+func (b *builder) logOnly(log *accesslog.AccessLog, expression string) *accesslog.AccessLog {
 	log.Filter = &accesslog.AccessLogFilter{FilterSpecifier: &accesslog.AccessLogFilter_ExtensionFilter{
 		ExtensionFilter: &accesslog.ExtensionFilter{
-			Name: "cel",
-			ConfigType: &accesslog.ExtensionFilter_TypedConfig{TypedConfig: b.pack(&celfilter.ExpressionFilter{
-				Expression: `connection.transport_failure_reason != "" || connection.termination_details != ""`,
-			})},
+			Name:       "cel",
+			ConfigType: &accesslog.ExtensionFilter_TypedConfig{TypedConfig: b.pack(&celfilter.ExpressionFilter{Expression: expression})},
 		},
 	}}
 	return log

@@ -111,6 +111,7 @@ func downstreamTLS(trustDomain string) *tls.DownstreamTlsContext {
 // Envoy picks the most specific, and the rest is anonymous.
 func (b *builder) bySource(sources []model.Source) []*listener.FilterChain {
 	chains := []*listener.FilterChain{b.rawTLS("anonymous", "", nil)}
+	sources = slices.SortedFunc(slices.Values(sources), func(a, b model.Source) int { return a.Prefix.Compare(b.Prefix) })
 	for _, s := range sources {
 		match := &listener.FilterChainMatch{SourcePrefixRanges: []*core.CidrRange{cidr(s.Prefix)}}
 		chains = append(chains, b.rawTLS(s.Prefix.String(), s.Principal, match))

@@ -1,7 +1,6 @@
 package translate
 
 import (
-	accesslog "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	setfilterstatevalue "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/set_filter_state/v3"
@@ -42,10 +41,14 @@ func stateValue(key, format string) *filterState {
 	}
 }
 
-// sharedString is a string that the stages after this one see too.
+// sharedString is a string that the stages after this one see too. It must be
+// hashable: Envoy pools the connections between the stages, and tells them apart
+// by the shared state only if that takes part in the pool's hash. With plain
+// strings, half of the connections of a busy gateway were given a left-over
+// connection, with another workload's identity (measured on 1.40.0).
 func sharedString(key, format string) *filterState {
 	v := stateValue(key, format)
-	v.FactoryKey = "envoy.string"
+	v.FactoryKey = "envoy.hashable_string"
 	v.SharedWithUpstream = setfilterstatevalue.FilterStateValue_TRANSITIVE
 	return v
 }
@@ -97,8 +100,7 @@ func internalListener(name string, inspector *listener.ListenerFilter) *listener
 
 // refuse is the end of every chain without a grant: an RBAC filter that allows
 // nothing, before a cluster that has no endpoint.
-func (b *builder) refuse(logs ...*accesslog.AccessLog) []*listener.Filter {
+func (b *builder) refuse() []*listener.Filter {
 	t := connectOn(tcpproxy.UpstreamConnectMode_ON_DOWNSTREAM_DATA, refusedCluster, "refused")
-	t.AccessLog = logs
 	return []*listener.Filter{b.rbacFilter("refuse", allow, nil), b.filter("tcp_proxy", t)}
 }

@@ -28,7 +28,7 @@ func (c *common) grants(e *model.Entry) ([]*listener.FilterChain, *xdsmatcher.Ma
 		if d.Verdict != model.Allow {
 			return RefusedChain, c.toRefused
 		}
-		who, whom := subject(d.Rule, class)
+		who, whom := c.subject(e, d.Rule, class)
 		name := GrantName(e.Pattern, d.Rule, who)
 		if made[name] == nil {
 			made[name] = c.toChain(name)
@@ -103,25 +103,38 @@ func longest(chainOf map[string]string, s, otherwise string) string {
 const maxSubjects = 64
 
 // subject is the part of an Allow rule's principals that shares a filter chain
-// with a class, and its name: one element of `from`. So taking one principal
+// with a class, and its name: one element of `from`, or as much of it as is in
+// one of the namespaces that the host is exported to. So taking one principal
 // out of a rule, or denying one, closes that principal's connections and no
 // other's. Rules with very many principals share chains, by a fixed hash.
-func subject(r *model.Rule, class model.PrincipalMatch) (string, []model.PrincipalMatch) {
-	if r == nil {
-		return "*", []model.PrincipalMatch{{Kind: model.MatchAny}}
-	}
-	i := slices.IndexFunc(r.From, func(m model.PrincipalMatch) bool { return m.Covers(class) })
-	if len(r.From) <= maxSubjects {
-		return r.From[i].String(), r.From[i : i+1]
-	}
-	n := share(r.From[i])
-	var sharing []model.PrincipalMatch
-	for _, m := range r.From {
-		if share(m) == n {
-			sharing = append(sharing, m)
+func (c *common) subject(e *model.Entry, r *model.Rule, class model.PrincipalMatch) (string, []model.PrincipalMatch) {
+	exports := e.ExportMatches(c.gateway.TrustDomain)
+	whom := []model.PrincipalMatch{{Kind: model.MatchAny}}
+	if r != nil {
+		i := slices.IndexFunc(r.From, func(m model.PrincipalMatch) bool { return m.Covers(class) })
+		if whom = r.From[i : i+1]; len(r.From) > maxSubjects {
+			n := share(r.From[i])
+			whom = sharing(r.From, n)
+			if exports != nil {
+				whom = exportedPart(exports, whom, nil)
+			}
+			return "#" + strconv.Itoa(int(n)), whom
 		}
 	}
-	return "#" + strconv.Itoa(int(n)), sharing
+	if exports != nil {
+		whom = exportedPart(exports, whom, &class)
+	}
+	return whom[0].String(), whom
+}
+
+func sharing(from []model.PrincipalMatch, n uint32) []model.PrincipalMatch {
+	var out []model.PrincipalMatch
+	for _, m := range from {
+		if share(m) == n {
+			out = append(out, m)
+		}
+	}
+	return out
 }
 
 func share(m model.PrincipalMatch) uint32 {
@@ -160,14 +173,12 @@ func (c *common) denialsOf(e *model.Entry, whom []model.PrincipalMatch) map[stri
 // permission checks host and principal a second time, by another mechanism
 // than the matcher that picked the chain.
 func (c *common) permission(e *model.Entry, r *model.Rule, whom []model.PrincipalMatch) map[string]*rbac.Policy {
-	if r == nil {
-		return map[string]*rbac.Policy{defaultGrantName: {
-			Permissions: []*rbac.Permission{requestedServerName(e.Pattern)},
-			Principals:  []*rbac.Principal{anyPrincipal()},
-		}}
+	name, permissions := defaultGrantName, []*rbac.Permission{requestedServerName(e.Pattern)}
+	if r != nil {
+		name, permissions = r.ID.String(), rulePermissions(e.Pattern, r)
 	}
-	return map[string]*rbac.Policy{r.ID.String(): {
-		Permissions: rulePermissions(e.Pattern, r),
+	return map[string]*rbac.Policy{name: {
+		Permissions: butNot(permissions, c.notExported(e, whom)),
 		Principals:  principals(whom),
 	}}
 }

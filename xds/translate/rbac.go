@@ -9,6 +9,7 @@ import (
 	rbacfilter "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
 	matcher "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 
+	"sallyport/pkg/hostindex"
 	"sallyport/pkg/hostname"
 	"sallyport/policy/model"
 )
@@ -97,11 +98,30 @@ func rulePermissions(within hostname.Pattern, r *model.Rule) []*rbac.Permission 
 	}
 	slices.SortFunc(meant, compareHosts)
 	meant = slices.CompactFunc(meant, func(a, b hosts) bool { return compareHosts(a, b) == 0 })
+	meant = withoutCovered(meant)
 	out := make([]*rbac.Permission, len(meant))
 	for i, h := range meant {
 		out[i] = h.permission()
 	}
 	return out
+}
+
+// withoutCovered drops what others contain anyway, so that a name written
+// beside a wildcard that covers it changes nothing about the wildcard's grants.
+// The hosts are distinct.
+func withoutCovered(all []hosts) []hosts {
+	var index hostindex.Index[hosts]
+	for _, h := range all {
+		index.Add(h.pattern, h)
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(h hosts) bool {
+		for wider := range index.Enclosing(h.pattern) {
+			if !slices.ContainsFunc(wider.except, h.pattern.Overlaps) {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 // permission is "the requested server name is one of the pattern's, and none of

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	xdsmatcher "github.com/cncf/xds/go/xds/type/matcher/v3"
+	accesslog "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 
 	"sallyport/pkg/hostname"
@@ -16,6 +17,7 @@ import (
 func (b *builder) route(g *model.Gateway, entries []*model.Entry) Resource {
 	out := internalListener(routeName, b.tlsInspector())
 	out.FilterChainMatcher = b.routeMatcher(entries)
+	out.AccessLog = []*accesslog.AccessLog{b.endedHere(g)}
 	for _, bucket := range bucketsOf(entries) {
 		out.FilterChains = append(out.FilterChains, &listener.FilterChain{
 			Name:    bucket,
@@ -24,7 +26,7 @@ func (b *builder) route(g *model.Gateway, entries []*model.Entry) Resource {
 	}
 	out.FilterChains = append(out.FilterChains, &listener.FilterChain{
 		Name:    RefusedChain,
-		Filters: b.refuse(b.accessLog(g, "route")),
+		Filters: b.refuse(),
 	})
 	return b.resource(out.Name, out)
 }

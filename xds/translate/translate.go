@@ -53,6 +53,9 @@ type common struct {
 	public         *forwarding
 	private        *forwarding
 	proxies        map[string]*listener.Filter
+	// restricted has, for each wildcard, the entries inside of it that are not
+	// exported to everyone.
+	restricted map[*model.Entry][]*model.Entry
 }
 
 // Translate prints a gateway. Every message is validated before it is packed;
@@ -90,6 +93,7 @@ func (t *Translator) Translate(g *model.Gateway) (*Resources, error) {
 		public:         public,
 		private:        private,
 		proxies:        make(map[string]*listener.Filter),
+		restricted:     restricted(entries),
 	}
 	m := t.remembered(g.Name, c.digest())
 	out.Listeners = append(out.Listeners, m.routeFor(c, entries))
@@ -146,6 +150,11 @@ func (m *memory) policyFor(c *common, bucket string, entries []*model.Entry) Res
 	h := newHasher()
 	for _, e := range entries {
 		h.entry(e)
+		h.number(len(c.restricted[e]))
+		for _, inner := range c.restricted[e] {
+			h.string(inner.Pattern.String())
+			h.exportTo(inner)
+		}
 	}
 	sum := h.sum()
 	if known, ok := m.buckets[bucket]; ok && known.input == sum {
@@ -205,11 +214,7 @@ func (h *hasher) sum() (out [sha256.Size]byte) {
 // it was written, nor a rule's other hosts.
 func (h *hasher) entry(e *model.Entry) {
 	h.string(e.Pattern.String())
-	h.bool(e.ExportTo == nil)
-	h.number(len(e.ExportTo))
-	for _, ns := range e.ExportTo {
-		h.string(ns)
-	}
+	h.exportTo(e)
 	h.number(int(e.Dial.Port))
 	h.string(e.Dial.Host)
 	h.number(len(e.Dial.Addresses))
@@ -222,6 +227,14 @@ func (h *hasher) entry(e *model.Entry) {
 		for _, r := range rules {
 			h.rule(e, r)
 		}
+	}
+}
+
+func (h *hasher) exportTo(e *model.Entry) {
+	h.bool(e.ExportTo == nil)
+	h.number(len(e.ExportTo))
+	for _, ns := range e.ExportTo {
+		h.string(ns)
 	}
 }
 

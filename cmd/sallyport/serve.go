@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"github.com/spf13/cobra"
+
+	"sallyport/pkg/control"
+	"sallyport/xds/server"
+)
+
+// httpTimeouts bound what a client of the HTTP port can hold on to.
+const (
+	httpReadTimeout  = 10 * time.Second
+	httpWriteTimeout = 30 * time.Second
+	httpStopTimeout  = 5 * time.Second
+)
+
+// serveOptions are the flags of `sallyport serve`.
+type serveOptions struct {
+	policies   string
+	xds        string
+	http       string
+	allowEmpty bool
+	insecure   bool
+	gatewayLog []string
+	logFormat  *format
+	verbose    bool
+}
+
+func newServe() *cobra.Command {
+	o := serveOptions{logFormat: &format{value: "text", allowed: []string{"text", "json"}}}
+	cmd := &cobra.Command{
+		Use:   "serve --policies DIR",
+		Short: "Run the control plane",
+		Long: `Watch a policy directory, and serve it to the gateways over xDS (ADS). An edit is
+enforced within milliseconds. An edit with an error is refused as a whole: the
+log and /status say what is wrong in which line, and what was in force stays.
+
+HTTP serves /healthz, /readyz and /status.
+
+With --gateway-log it follows the access logs of gateways on this machine (the
+file that spec.accessLog of their EgressGateway names), and writes on standard
+output, for each connection, who went where or was refused, and by which line of
+which file. Its own log goes to standard error.
+
+xDS has no authentication yet, so both ports must be on loopback, unless
+--insecure-listen says otherwise.`,
+		Example: `  sallyport serve --policies examples/wikipedia
+  sallyport serve --policies policies --gateway-log /var/log/envoy/access.log \
+    --log-format json
+  # then, for each gateway
+  sallyport bootstrap gateway --cluster egress > gateway.yaml`,
+		Args: cobra.NoArgs,
+	}
+	policiesFlag(cmd, &o.policies)
+	flags := cmd.Flags()
+	flags.StringVar(&o.xds, "xds", "127.0.0.1:18000", "HOST:PORT to serve xDS at; port 0 is any free one")
+	flags.StringVar(&o.http, "http", "127.0.0.1:8080", "HOST:PORT to serve health and status at; empty for none")
+	flags.BoolVar(&o.allowEmpty, "allow-empty", false, "take a directory without policy files for a policy, not for a mistake")
+	flags.BoolVar(&o.insecure, "insecure-listen", false, "permit addresses that other machines can reach")
+	flags.StringSliceVar(&o.gatewayLog, "gateway-log", nil, "access log of a gateway to follow; may be repeated")
+	flags.Var(o.logFormat, "log-format", "how to write logs")
+	flags.BoolVarP(&o.verbose, "verbose", "v", false, "log more")
+	cmd.RunE = doing(func(cmd *cobra.Command, _ []string) error { return serve(cmd, o) })
+	return cmd
+}
+
+// serve runs the control plane until the command's context ends.
+func serve(cmd *cobra.Command, o serveOptions) error {
+	if err := o.checkAddresses(); err != nil {
+		return usage("%v", err)
+	}
+	log := o.logger(cmd)
+	directory, err := filepath.Abs(o.policies)
+	if err != nil {
+		return err
+	}
+	xds, err := net.Listen("tcp", o.xds)
+	if err != nil {
+		return fmt.Errorf("xDS: %w", err)
+	}
+	ads := server.New(server.Options{Logger: log})
+	controller := control.New(control.Options{
+		Directory: directory, Logger: log, Server: ads, AllowEmpty: o.allowEmpty,
+	})
+	parts := newTogether(cmd.Context())
+	parts.run("xDS", func(ctx context.Context) error { return ads.Serve(ctx, xds) })
+	status := "off"
+	if o.http != "" {
+		l, err := net.Listen("tcp", o.http)
+		if err != nil {
+			return errors.Join(fmt.Errorf("HTTP: %w", err), parts.stop())
+		}
+		status = "http://" + l.Addr().String() + "/status"
+		parts.run("HTTP", func(ctx context.Context) error { return serveHTTP(ctx, l, controller.Handler()) })
+	}
+	log.Infof("sallyport %s", buildVersion())
+	log.Infof("policy directory: %s", directory)
+	log.Infof("xDS: %s, status: %s", xds.Addr(), status)
+	log.Infof("for a gateway: sallyport bootstrap gateway --cluster NAME-OF-THE-EGRESSGATEWAY --control-plane %s", xds.Addr())
+	parts.run("the policy directory", controller.Run)
+	sink := &flowSink{
+		log: log, model: controller.Model,
+		printer: flowPrinter{w: cmd.OutOrStdout(), asJSON: o.logFormat.value == "json"},
+	}
+	for _, path := range o.gatewayLog {
+		parts.run(path, func(ctx context.Context) error { return sink.follow(ctx, path) })
+	}
+	err = parts.wait()
+	log.Info("stopped; the gateways go on with what they have")
+	return err
+}
+
+// checkAddresses refuses addresses that others can reach.
+func (o serveOptions) checkAddresses() error {
+	if err := server.CheckListenAddress(o.xds, o.insecure); err != nil {
+		return fmt.Errorf("--xds: %w (with --insecure-listen)", err)
+	}
+	if o.http == "" {
+		return nil
+	}
+	if _, _, err := net.SplitHostPort(o.http); err != nil {
+		return fmt.Errorf("--http: %q is not an address to listen on, HOST:PORT: %w", o.http, err)
+	}
+	if server.CheckListenAddress(o.http, o.insecure) != nil {
+		return fmt.Errorf("--http: refusing to listen at %s: the status tells anyone who can connect what the policy is; "+
+			"use a loopback address such as 127.0.0.1, or --insecure-listen if the network protects the port", o.http)
+	}
+	return nil
+}
+
+func (o serveOptions) logger(cmd *cobra.Command) *logrus.Logger {
+	log := logrus.New()
+	log.SetOutput(cmd.ErrOrStderr())
+	if o.logFormat.value == "json" {
+		log.SetFormatter(&logrus.JSONFormatter{FieldMap: logrus.FieldMap{logrus.FieldKeyMsg: "message"}})
+	} else {
+		log.SetFormatter(&logrus.TextFormatter{FullTimestamp: true, DisableColors: !colours(cmd.ErrOrStderr()).on})
+	}
+	if o.verbose {
+		log.SetLevel(logrus.DebugLevel)
+	}
+	return log
+}
+
+// serveHTTP serves until the context ends.
+func serveHTTP(ctx context.Context, l net.Listener, h http.Handler) error {
+	s := &http.Server{
+		Handler: h, ReadTimeout: httpReadTimeout, WriteTimeout: httpWriteTimeout,
+		BaseContext: func(net.Listener) context.Context { return ctx },
+	}
+	stopped := make(chan error, 1)
+	go func() {
+		<-ctx.Done()
+		within, cancel := context.WithTimeout(context.WithoutCancel(ctx), httpStopTimeout)
+		defer cancel()
+		stopped <- s.Shutdown(within)
+	}()
+	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return <-stopped
+}

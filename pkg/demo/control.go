@@ -1,0 +1,58 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+
+	"github.com/sirupsen/logrus"
+
+	"sallyport/pkg/control"
+	"sallyport/policy/model"
+	"sallyport/xds/server"
+)
+
+// InProcess is a control plane in this process.
+type InProcess struct {
+	controller *control.Controller
+	address    netip.AddrPort
+	cancel     context.CancelFunc
+	ended      chan error
+}
+
+// StartInProcess starts a control plane on a free port of loopback.
+func StartInProcess(policies string, log *logrus.Logger) (*InProcess, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	xds := server.New(server.Options{Logger: log})
+	p := &InProcess{
+		controller: control.New(control.Options{Directory: policies, Logger: log, Server: xds}),
+		address:    listener.Addr().(*net.TCPAddr).AddrPort(),
+		cancel:     cancel,
+		ended:      make(chan error, 2),
+	}
+	go func() { p.ended <- xds.Serve(ctx, listener) }()
+	go func() { p.ended <- p.controller.Run(ctx) }()
+	return p, nil
+}
+
+// XDS is the address that gateways connect to.
+func (p *InProcess) XDS() netip.AddrPort { return p.address }
+
+// Gateway is the policy in force for the stack's gateway, nil before the first.
+func (p *InProcess) Gateway() *model.Gateway {
+	if m := p.controller.Model(); m != nil {
+		return m.FindGateway(Group)
+	}
+	return nil
+}
+
+// Stop ends it.
+func (p *InProcess) Stop() error {
+	p.cancel()
+	return errors.Join(<-p.ended, <-p.ended)
+}

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Installs the proxies that the gateway is compared with, where they are
+# missing: nginx with its stream module, and HAProxy, from Debian or Ubuntu.
+# No service is started: the benchmarks run them on loopback themselves.
+set -euo pipefail
+
+PATH=$PATH:/usr/sbin:/sbin
+missing=()
+command -v nginx >/dev/null || missing+=(nginx)
+if ! nginx -V 2>&1 | grep -qE -- '--with-stream( |$)' &&
+	! ls /usr/lib/nginx/modules/ngx_stream_module.so >/dev/null 2>&1; then
+	missing+=(libnginx-mod-stream)
+fi
+command -v haproxy >/dev/null || missing+=(haproxy)
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+	echo "The benchmarks compare the gateway with other proxies, and these are missing: ${missing[*]}." >&2
+	echo "On Debian or Ubuntu: sudo apt-get install --no-install-recommends ${missing[*]}" >&2
+	exit 1
+fi
+
+# invoke-rc.d(8) asks this file whether the packages may start their services.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e $policy ]; then
+	printf '#!/bin/sh\nexit 101\n' >$policy
+	chmod +x $policy
+	trap 'rm -f $policy' EXIT
+fi
+
+echo "== apt-get install ${missing[*]}"
+apt-get update -q
+DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"
+# Nor are they to start with the machine.
+for service in nginx haproxy; do
+	case " ${missing[*]} " in *" $service "*) systemctl disable "$service" 2>/dev/null || true ;; esac
+done

@@ -1,0 +1,218 @@
+package differential
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
+	"pgregory.net/rapid"
+
+	"sallyport/policy/model"
+	"sallyport/test/differential/reader"
+	"sallyport/xds/translate"
+)
+
+// translated prints a gateway.
+func translated(t require.TestingT, g *model.Gateway) *translate.Resources {
+	res, err := translate.New().Translate(g)
+	require.NoError(t, err)
+	return res
+}
+
+// read gives the resources to the reader.
+func read(t require.TestingT, res *translate.Resources) *reader.Gateway {
+	var all []proto.Message
+	for _, list := range [][]translate.Resource{res.Listeners, res.Clusters, res.Secrets} {
+		for _, r := range list {
+			all = append(all, r.Message)
+		}
+	}
+	g, err := reader.Read(all...)
+	require.NoError(t, err)
+	return g
+}
+
+// publicAddresses is a DNS in which every name exists.
+func publicAddresses(string) []netip.Addr {
+	return []netip.Addr{netip.MustParseAddr("93.184.215.14"), netip.MustParseAddr("2606:2800:21f::1")}
+}
+
+// caller is one way of being a principal.
+type caller struct {
+	from reader.Connection
+	// principal is whom the policy must take the caller for.
+	principal string
+	// stranger says that the entry must refuse it, whatever the policy says.
+	stranger bool
+}
+
+// callers are all ways of being someone at the gateway.
+func callers(g *model.Gateway) []caller {
+	var out []caller
+	somewhere := netip.MustParseAddrPort("203.0.113.1:40000")
+	for _, p := range principals() {
+		if p == "" {
+			continue
+		}
+		out = append(out, caller{
+			from:      reader.Connection{Entry: "entry/mtls", Source: somewhere, Certificate: &reader.Certificate{URISANs: []string{p}}},
+			principal: p,
+			stranger:  !strings.HasPrefix(p, "spiffe://"+trustDomain+"/"),
+		})
+	}
+	known := spiffeID(trustDomain, "a", "x")
+	for _, c := range []*reader.Certificate{
+		nil, {}, {URISANs: []string{known, spiffeID(trustDomain, "b", "z")}}, {URISANs: []string{spiffeID(otherDomain, "a", "x"), known}},
+		{URISANs: []string{known + ",x"}}, {URISANs: []string{"spiffe://" + trustDomain + "/"}}, {URISANs: []string{known + "\n"}},
+	} {
+		out = append(out, caller{from: reader.Connection{Entry: "entry/mtls", Source: somewhere, Certificate: c}, stranger: true})
+	}
+	for _, source := range []string{"10.1.2.3", "10.1.2.4", "10.2.0.1", "172.20.0.1", "192.0.2.1", "2001:db8:1::1", "2001:db8:2::1"} {
+		addr := netip.MustParseAddr(source)
+		out = append(out, caller{
+			from:      reader.Connection{Entry: "entry/tls", Source: netip.AddrPortFrom(addr, 40000)},
+			principal: principalOf(g, addr),
+		})
+	}
+	return out
+}
+
+// principalOf is what the gateway's list of sources says: the most specific
+// range decides.
+func principalOf(g *model.Gateway, source netip.Addr) string {
+	i := slices.IndexFunc(g.Listeners, func(l model.Listener) bool { return l.Protocol == model.TLS })
+	best := model.Source{}
+	for _, s := range g.Listeners[i].Sources {
+		if s.Prefix.Contains(source) && (!best.Prefix.IsValid() || s.Prefix.Bits() > best.Prefix.Bits()) {
+			best = s
+		}
+	}
+	return best.Principal
+}
+
+// The policy's verdict and Envoy's are the same, for every way of being someone
+// and every name a client could send: never a false Allow, never a false Deny,
+// the same rule, the same place dialled, and nothing asked of DNS in vain.
+func TestVerdictsAreEnvoysVerdicts(t *testing.T) {
+	cases, allowed := 0, 0
+	for range 5 { // rapid checks a hundred policies a time
+		rapid.Check(t, func(t *rapid.T) {
+			docs := documents().Draw(t, "documents")
+			g := compiled(t, docs)
+			envoy := read(t, translated(t, g))
+			all := callers(g)
+			for _, name := range wireNames(t, g) {
+				for _, c := range all {
+					c.from.Hello = &reader.Hello{ServerName: name}
+					v, err := envoy.Connect(c.from, publicAddresses)
+					if err != nil {
+						t.Fatalf("%s %q: %v", c.principal, name, err)
+					}
+					cases++
+					if v.Connected {
+						allowed++
+					}
+					if problem := compare(g, c, name, v); problem != "" {
+						t.Fatalf("%s\ncaller %+v, principal %q, name %q\nDecide %s\nEnvoy %+v\n%s", problem, c.from, c.principal, name,
+							describe(g.DecideWire(c.principal, name)), v, show(docs))
+					}
+				}
+			}
+		})
+	}
+	t.Logf("%d cases, %d of them allowed", cases, allowed)
+	require.Greater(t, cases, 100_000)
+	require.Greater(t, allowed, cases/50, "a test of refusals alone")
+}
+
+func describe(d model.Decision) string {
+	s := fmt.Sprintf("%v %s", d.Verdict, d.Reason)
+	if d.Rule != nil {
+		s += " by " + d.Rule.ID.String()
+	}
+	if d.Entry != nil {
+		s += " at " + d.Entry.Pattern.String()
+	}
+	return s
+}
+
+// compare says how Envoy's verdict differs from the policy's, or nothing.
+func compare(g *model.Gateway, c caller, name string, v reader.Verdict) string {
+	d := model.Decision{}
+	if !c.stranger {
+		d = g.DecideWire(c.principal, name)
+	}
+	switch {
+	case d.Verdict == model.Allow && !v.Connected:
+		return "a false Deny"
+	case d.Verdict == model.Deny && v.Connected:
+		return "a FALSE ALLOW"
+	case v.Connected:
+		return compareGrant(d, name, v)
+	case len(v.Asked) > 0 || len(v.Dialled) > 0:
+		return "a refused connection left something behind"
+	case c.stranger && len(v.Path) > 1:
+		return "a stranger got past the entry"
+	default:
+		return compareRefusal(d, c.principal, v)
+	}
+}
+
+func compareGrant(d model.Decision, name string, v reader.Verdict) string {
+	part := strings.Split(v.Last().Chain, "|")
+	if len(part) != 3 || part[0] != d.Entry.Pattern.String() {
+		return "another pattern's chain"
+	}
+	rule := "default-action"
+	if d.Rule != nil {
+		rule = d.Rule.ID.String()
+	}
+	if part[1] != rule {
+		return "another rule's chain"
+	}
+	host, addresses := strings.ToLower(name), publicAddresses("")
+	if d.Entry.Dial.Host != "" {
+		host = d.Entry.Dial.Host
+	}
+	asked := []string{host}
+	if len(d.Entry.Dial.Addresses) > 0 {
+		host, asked, addresses = "", nil, d.Entry.Dial.Addresses
+	}
+	if v.Host != host || !slices.Equal(v.Asked, asked) {
+		return "another host"
+	}
+	for _, a := range v.Dialled {
+		if a.Port() != d.Entry.Dial.Port || !slices.Contains(addresses, a.Addr()) {
+			return "another address"
+		}
+	}
+	return ""
+}
+
+// compareRefusal checks that the policy that Envoy's log names is the one that
+// decided.
+func compareRefusal(d model.Decision, principal string, v reader.Verdict) string {
+	id, err := model.ParseRuleID(v.Policy)
+	switch {
+	case d.Reason == model.DenyRule:
+		if err != nil || id != d.Rule.ID {
+			return "the log would name another rule than the Deny rule that decided"
+		}
+	case err != nil: // no rule is named
+	case d.Reason == model.NotExported:
+		// Envoy need not know why the chain is not there; what it names must be
+		// true all the same.
+		if !slices.ContainsFunc(d.Entry.Rules, func(r *model.Rule) bool {
+			return r.ID == id && r.Action == model.Deny && r.Matches(principal)
+		}) {
+			return "the log would name a rule that does not match"
+		}
+	default:
+		return "the log would name a rule, and none decided"
+	}
+	return ""
+}
