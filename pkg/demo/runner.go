@@ -40,6 +40,9 @@ type Runner struct {
 	Log   *FlowLog
 	// Report is called after every step.
 	Report func(Result)
+	// Settle waits until the gateway has a scenario's policy; nil leaves that to
+	// the first attempt.
+	Settle func(ctx context.Context) error
 
 	held map[string][]*lab.Conn
 	// edited is the last edit; unseen until an attempt has seen it enforced.
@@ -56,6 +59,11 @@ func (r *Runner) Run(ctx context.Context, sc Scenario) error {
 	}
 	var errs []error
 	r.edit() // the policy itself is the first edit
+	if r.Settle != nil {
+		if err := r.Settle(ctx); err != nil {
+			return err
+		}
+	}
 	for i, step := range sc.Steps {
 		result := r.step(ctx, sc, step)
 		if result.Err != nil {

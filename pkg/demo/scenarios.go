@@ -59,7 +59,7 @@ const (
 	canada = "sleep-canada"
 )
 
-func policy(name, rules string) string {
+func egressPolicy(name, rules string) string {
 	return `apiVersion: sallyport.dev/v1
 kind: EgressPolicy
 metadata: {name: ` + name + `, namespace: default}
@@ -83,7 +83,7 @@ func monitoring() Scenario {
 		Policy: func(s *Stack) map[string]string {
 			return map[string]string{
 				"wikipedia.yaml": wikipediaAtPort(s),
-				"monitoring.yaml": policy("everybody", `  - action: Allow
+				"monitoring.yaml": egressPolicy("everybody", `  - action: Allow
     to: [{hosts: ["*.wikipedia.org"]}]
 `),
 			}
@@ -104,7 +104,7 @@ func exceptEnglish() Scenario {
 		Policy: func(s *Stack) map[string]string {
 			return map[string]string{
 				"wikipedia.yaml": wikipediaAtPort(s),
-				"except-english.yaml": policy("except-english", `  - action: Allow
+				"except-english.yaml": egressPolicy("except-english", `  - action: Allow
     to: [{hosts: ["*.wikipedia.org"], except: [en.wikipedia.org]}]
   tests:
   - {from: {serviceAccount: sleep-us}, host: en.wikipedia.org, expect: Deny}
@@ -126,7 +126,7 @@ func byIdentity() Scenario {
 		Policy: func(s *Stack) map[string]string {
 			return map[string]string{
 				"wikipedia.yaml": wikipediaAtPort(s),
-				"by-identity.yaml": policy("by-identity", `  - action: Allow
+				"by-identity.yaml": egressPolicy("by-identity", `  - action: Allow
     from: [{serviceAccount: sleep-us}]
     to: [{hosts: [en.wikipedia.org, es.wikipedia.org]}]
   - action: Allow
@@ -155,10 +155,10 @@ func denied() Scenario {
 		Policy: func(s *Stack) map[string]string {
 			return map[string]string{
 				"wikipedia.yaml": wikipediaAtPort(s),
-				"everybody.yaml": policy("everybody", `  - action: Allow
+				"everybody.yaml": egressPolicy("everybody", `  - action: Allow
     to: [{hosts: ["*.wikipedia.org"]}]
 `),
-				"no-french.yaml": policy("no-french", `  - action: Deny
+				"no-french.yaml": egressPolicy("no-french", `  - action: Deny
     from: [{serviceAccount: sleep-us}]
     to: [{hosts: [fr.wikipedia.org]}]
 `),
@@ -178,7 +178,7 @@ func arbitrary() Scenario {
 		Policy: func(s *Stack) map[string]string {
 			return map[string]string{
 				"org.yaml": s.Destination("org", "", "*.org"),
-				"any-org.yaml": policy("any-org", `  - action: Allow
+				"any-org.yaml": egressPolicy("any-org", `  - action: Allow
     to: [{hosts: ["*.org"]}]
 `),
 			}
@@ -202,7 +202,7 @@ func commonServer() Scenario {
 		Policy: func(s *Stack) map[string]string {
 			return map[string]string{
 				"wikipedia.yaml": s.Destination("wikipedia", "host: www.wikipedia.org", "*.wikipedia.org"),
-				"everybody.yaml": policy("everybody", `  - action: Allow
+				"everybody.yaml": egressPolicy("everybody", `  - action: Allow
     to: [{hosts: ["*.wikipedia.org"]}]
 `),
 			}
@@ -214,7 +214,7 @@ func commonServer() Scenario {
 func live() Scenario {
 	english := func(hosts string) func(*Stack) (string, string) {
 		return func(*Stack) (string, string) {
-			return "live.yaml", policy("live", `  - action: Allow
+			return "live.yaml", egressPolicy("live", `  - action: Allow
     from: [{serviceAccount: sleep-us}]
     to: [{hosts: [`+hosts+`]}]
 `)

@@ -35,7 +35,7 @@ type validator interface{ ValidateAll() error }
 
 // deterministic marshals maps in a fixed order: without it, unchanged filter
 // chains would get new bytes, and Envoy would drain their connections.
-var deterministic = proto.MarshalOptions{Deterministic: true}
+func deterministic() proto.MarshalOptions { return proto.MarshalOptions{Deterministic: true} }
 
 // builder packs messages and keeps the first error, so that the code that
 // describes resources reads like the resources.
@@ -50,7 +50,7 @@ func (b *builder) pack(m proto.Message) *anypb.Any {
 		}
 	}
 	packed := new(anypb.Any)
-	if err := anypb.MarshalFrom(packed, m, deterministic); err != nil {
+	if err := anypb.MarshalFrom(packed, m, deterministic()); err != nil {
 		b.fail(err)
 	}
 	return packed
@@ -69,7 +69,7 @@ func (b *builder) resource(name string, m proto.Message) Resource {
 			b.fail(fmt.Errorf("%s: %w", name, err))
 		}
 	}
-	raw, err := deterministic.Marshal(m)
+	raw, err := deterministic().Marshal(m)
 	if err != nil {
 		b.fail(fmt.Errorf("%s: %w", name, err))
 	}
