@@ -139,6 +139,7 @@ func keep(ctx context.Context, w io.Writer, stack *demo.Stack, runner *demo.Runn
 	}
 	fmt.Fprintf(w, "\nRunning, until Ctrl-C. Edit the policy, and try again:\n\n  %s\n\n", filepath.Join(stack.Policies, "by-identity.yaml"))
 	for _, who := range []string{"sleep-us", "sleep-canada"} {
+		fmt.Fprintf(w, "  # as %s\n", who)
 		for _, host := range []string{"en.wikipedia.org", "es.wikipedia.org", "fr.wikipedia.org"} {
 			fmt.Fprintf(w, "  %s\n", stack.Curl(who, host))
 		}

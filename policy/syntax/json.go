@@ -21,7 +21,7 @@ func parseJSON(file string, data []byte) (docs []*node, diags diag.List) {
 	p := &jsonParser{data: data, start: start, cursor: newCursor(file, data)}
 	p.decoder = json.NewDecoder(bytes.NewReader(data[start:]))
 	p.decoder.UseNumber()
-	for {
+	for bare := 0; ; {
 		before := len(p.diags)
 		n, err := p.value(1)
 		if errors.Is(err, io.EOF) {
@@ -35,8 +35,18 @@ func parseJSON(file string, data []byte) (docs []*node, diags diag.List) {
 		}
 		n.faulty = len(p.diags) > before
 		docs = append(docs, n)
+		// A bare value is no document, and will be refused. Many would be dear:
+		// the decoder takes 36 KB for each.
+		if n.kind == scalar {
+			if bare++; bare == maxBare {
+				return docs, p.diags
+			}
+		}
 	}
 }
+
+// maxBare is how many bare values are reported where documents should be.
+const maxBare = 100
 
 type jsonParser struct {
 	data    []byte

@@ -24,7 +24,7 @@ func documents() *rapid.Generator[*syntax.Documents] {
 	return rapid.Custom(func(t *rapid.T) *syntax.Documents {
 		docs := &syntax.Documents{Gateways: []*syntax.EgressGateway{gateway().Draw(t, "gateway")}}
 		for i := range rapid.IntRange(0, 6).Draw(t, "policies") {
-			docs.Policies = append(docs.Policies, policy(fmt.Sprintf("p%d", i)).Draw(t, "policy"))
+			docs.Policies = append(docs.Policies, aPolicy(fmt.Sprintf("p%d", i)).Draw(t, "policy"))
 		}
 		taken := make(map[hostname.Pattern]bool)
 		for i := range rapid.IntRange(0, 3).Draw(t, "destinations") {
@@ -83,7 +83,7 @@ func someRanges(from ...string) *rapid.Generator[[]netip.Prefix] {
 func sources() *rapid.Generator[[]model.Source] {
 	return rapid.Custom(func(t *rapid.T) []model.Source {
 		var out []model.Source
-		for _, p := range []string{"10.0.0.0/8", "10.1.0.0/16", "10.1.2.3/32", "172.16.0.0/12", "2001:db8:1::/48"} {
+		for _, p := range []string{"0.0.0.0/0", "::/0", "10.0.0.0/8", "10.1.0.0/16", "10.1.2.3/32", "172.16.0.0/12", "2001:db8:1::/48"} {
 			if rapid.Bool().Draw(t, p) {
 				out = append(out, model.Source{Prefix: netip.MustParsePrefix(p), Principal: rapid.SampledFrom(principals()[1:]).Draw(t, "principal")})
 			}
@@ -92,7 +92,7 @@ func sources() *rapid.Generator[[]model.Source] {
 	})
 }
 
-func policy(name string) *rapid.Generator[*syntax.EgressPolicy] {
+func aPolicy(name string) *rapid.Generator[*syntax.EgressPolicy] {
 	return rapid.Custom(func(t *rapid.T) *syntax.EgressPolicy {
 		p := &syntax.EgressPolicy{
 			Meta: syntax.Meta{

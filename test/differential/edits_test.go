@@ -20,7 +20,7 @@ func edited(t *rapid.T, docs *syntax.Documents) *syntax.Documents {
 	edits := map[string]func(){
 		"add a policy": func() {
 			g.TrustDomain = trustDomain
-			out.Policies = append(out.Policies, policy(freeName(out)).Draw(t, "policy"))
+			out.Policies = append(out.Policies, aPolicy(freeName(out)).Draw(t, "policy"))
 		},
 		"remove a policy": func() {
 			out.Policies = without(t, out.Policies)

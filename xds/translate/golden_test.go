@@ -2,11 +2,9 @@ package translate_test
 
 import (
 	"bytes"
-	"context"
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -16,17 +14,14 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/encoding/protojson"
 
-	"sallyport/envoy"
-	"sallyport/pkg/ca"
 	"sallyport/policy"
-	"sallyport/test/differential/standalone"
 	"sallyport/xds/translate"
 )
 
 var update = flag.Bool("update", false, "rewrite testdata")
 
 // Every directory in testdata has a policy directory, and the resources that
-// come of it, a file a type.
+// come of it, a file a type. (That Envoy takes them is tested in test/differential.)
 func TestGolden(t *testing.T) {
 	cases, err := os.ReadDir("testdata")
 	require.NoError(t, err)
@@ -161,37 +156,4 @@ func addressRange(v yaml.MapSlice) (any, bool) {
 	}
 	inner, ok := addressRange(config[1].Value.(yaml.MapSlice))
 	return yaml.MapSlice{{Key: v[0].Value, Value: inner}}, ok
-}
-
-// Envoy takes the resources of every case.
-func TestEnvoyValidates(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
-	defer cancel()
-	binary, err := envoy.Find(ctx)
-	require.NoError(t, err)
-	certificates := issued(t)
-	cases, err := os.ReadDir("testdata")
-	require.NoError(t, err)
-	for _, c := range cases {
-		t.Run(c.Name(), func(t *testing.T) {
-			config, err := standalone.Bootstrap(translated(t, filepath.Join("testdata", c.Name(), "policies")), certificates)
-			require.NoError(t, err)
-			path := filepath.Join(t.TempDir(), "envoy.json")
-			require.NoError(t, os.WriteFile(path, config, 0o600))
-			out, err := exec.CommandContext(ctx, binary, "--mode", "validate", "--config-path", path, "--disable-hot-restart").CombinedOutput()
-			require.NoError(t, err, "%s", out)
-		})
-	}
-}
-
-func issued(t *testing.T) standalone.Certificates {
-	t.Helper()
-	dir := t.TempDir()
-	authority, err := ca.Create(filepath.Join(dir, "ca"), ca.Options{})
-	require.NoError(t, err)
-	_, err = authority.IssueFile("gateway", ca.Gateway("spiffe://cluster.local/ns/istio-system/sa/egressgateway"))
-	require.NoError(t, err)
-	return standalone.Certificates{
-		Certificate: ca.CertificatePath(authority.Dir(), "gateway"), Key: ca.KeyPath(authority.Dir(), "gateway"), CA: authority.CertificatePath(),
-	}
 }

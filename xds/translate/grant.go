@@ -32,7 +32,7 @@ func (c *common) grants(e *model.Entry) ([]*listener.FilterChain, *xdsmatcher.Ma
 		name := GrantName(e.Pattern, d.Rule, who)
 		if made[name] == nil {
 			made[name] = c.toChain(name)
-			chains = append(chains, c.grant(name, e, d.Rule, whom))
+			chains = append(chains, c.grant(name, e, d.Rule, whom()))
 		}
 		return name, made[name]
 	}
@@ -107,24 +107,28 @@ const maxSubjects = 64
 // one of the namespaces that the host is exported to. So taking one principal
 // out of a rule, or denying one, closes that principal's connections and no
 // other's. Rules with very many principals share chains, by a fixed hash.
-func (c *common) subject(e *model.Entry, r *model.Rule, class model.PrincipalMatch) (string, []model.PrincipalMatch) {
+func (c *common) subject(e *model.Entry, r *model.Rule, class model.PrincipalMatch) (string, func() []model.PrincipalMatch) {
 	exports := e.ExportMatches(c.gateway.TrustDomain)
 	whom := []model.PrincipalMatch{{Kind: model.MatchAny}}
 	if r != nil {
 		i := slices.IndexFunc(r.From, func(m model.PrincipalMatch) bool { return m.Covers(class) })
-		if whom = r.From[i : i+1]; len(r.From) > maxSubjects {
+		if len(r.From) > maxSubjects {
 			n := share(r.From[i])
-			whom = sharing(r.From, n)
-			if exports != nil {
-				whom = exportedPart(exports, whom, nil)
+			// Thousands of principals have 64 chains: the list is made for each
+			// of those, and not for each of the principals.
+			return "#" + strconv.Itoa(int(n)), func() []model.PrincipalMatch {
+				if exports == nil {
+					return sharing(r.From, n)
+				}
+				return exportedPart(exports, sharing(r.From, n), nil)
 			}
-			return "#" + strconv.Itoa(int(n)), whom
 		}
+		whom = r.From[i : i+1]
 	}
 	if exports != nil {
 		whom = exportedPart(exports, whom, &class)
 	}
-	return whom[0].String(), whom
+	return whom[0].String(), func() []model.PrincipalMatch { return whom }
 }
 
 func sharing(from []model.PrincipalMatch, n uint32) []model.PrincipalMatch {
