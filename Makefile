@@ -43,7 +43,9 @@ demo: build envoy ## Show the scenarios on real Envoys, all on this machine
 
 .PHONY: test
 test: envoy curl ## Run all tests, those with real Envoys too, under the race detector
-	go test -race -count=1 -timeout 30m $(TESTFLAGS) ./...
+	go test -race -count=1 -timeout 30m $(TESTFLAGS) $$(go list ./... | grep -v /test/differential)
+	@# Pure and single-threaded, and 100,000 cases: the race detector makes them ten times slower.
+	go test -count=1 -timeout 30m $(TESTFLAGS) ./test/differential/...
 
 .PHONY: test-fast
 test-fast: ## Run the tests that need no Envoy
@@ -54,8 +56,11 @@ fuzz: ## Run every fuzz target for FUZZTIME (60s)
 	@test/tools/fuzz $(FUZZTIME)
 
 .PHONY: bench
-bench: envoy ## Run the benchmarks
-	go test -run '^$$' -bench . -benchmem -timeout 60m $(TESTFLAGS) ./...
+bench: envoy ## Run the benchmarks, beside nginx and HAProxy (about 10 minutes)
+	test/bench/setup.sh
+	go test -p 1 -run '^$$' -bench . -benchmem -timeout 20m $(TESTFLAGS) \
+		$$(grep -rlE --include='*_test.go' '^func Benchmark' . | xargs -r dirname | sort -u | grep -v '^./test/bench$$')
+	go test -run '^$$' -bench . -benchtime 1x -timeout 30m $(TESTFLAGS) ./test/bench
 
 .PHONY: golden
 golden: envoy ## Rewrite the expected outputs in testdata from what the code does now

@@ -16,13 +16,14 @@ import (
 
 // BenchmarkEdit measures how long it takes from the rename of a policy file to
 // the first connection that the real gateway refuses, and to the last one that
-// it still lets through, beside a directory of other hosts. It does so with the
-// file of a single host in a directory of many files, and with everything in
-// one file, which is the worst that a user can do.
+// it still lets through, beside a directory of other hosts; and to the first one
+// that it lets through when the host is granted again, or is new. It does so
+// with the file of a single host in a directory of many files, and with
+// everything in one file, which is the worst that a user can do.
 func BenchmarkEdit(b *testing.B) {
 	binary := build(b)
 	summary := newTable("hosts", "files", "refused p50", "p99", "everywhere p50", "p99", "granted p50", "p99",
-		"ACK p50", "p99", "control CPU/edit", "Envoy main CPU/edit", "control MB", "Envoy MB")
+		"new host p50", "p99", "ACK p50", "p99", "control CPU/edit", "Envoy main CPU/edit", "control MB", "Envoy MB")
 	parts := newTable("hosts", "files", "", "noticed", "load", "translate", "snapshot", "publish", "until ACK", "until refused")
 	for _, v := range []struct {
 		name  string
@@ -50,9 +51,9 @@ type editRig struct {
 	control *controlPlane
 	prober  *prober
 
-	revoked, granted []edit
-	controlCPU       time.Duration
-	envoyCPU         time.Duration
+	revoked, granted, added []edit
+	controlCPU              time.Duration
+	envoyCPU                time.Duration
 }
 
 // edit is one edit, in milliseconds since the rename.
@@ -109,14 +110,29 @@ func (r *editRig) run(b *testing.B, edits int) {
 	}
 	r.controlCPU = (r.control.usage(b).CPU - control) / time.Duration(2*edits)
 	r.envoyCPU = (mainThreadCPU(b, r.stack.Gateway.PID()) - gateway) / time.Duration(2*edits)
+	for range additions {
+		host, name, content := r.addition(len(r.added))
+		r.added = append(r.added, r.put(b, ctx, name, content, host, true))
+	}
 }
+
+// additions is how many hosts are added.
+const additions = 25
 
 // pause is between two edits, so that each finds everything at rest.
 const pause = 50 * time.Millisecond
 
+// edit revokes the host of incident k, or grants it again.
 func (r *editRig) edit(b *testing.B, ctx context.Context, k int, revoke bool) edit {
 	b.Helper()
 	name, content := r.directory.edit(k, revoke)
+	return r.put(b, ctx, name, content, r.incidentHost(k), !revoke)
+}
+
+// put renames a file into place, and watches the host that becomes open, or
+// closed, by that.
+func (r *editRig) put(b *testing.B, ctx context.Context, name, content, host string, open bool) edit {
+	b.Helper()
 	// Beside the directory, so that only the rename is an event in it.
 	temporary := filepath.Join(r.stack.Dir, "edit")
 	require.NoError(b, os.WriteFile(temporary, []byte(content), 0o600))
@@ -124,7 +140,7 @@ func (r *editRig) edit(b *testing.B, ctx context.Context, k int, revoke bool) ed
 
 	began := time.Now()
 	require.NoError(b, os.Rename(temporary, filepath.Join(r.stack.Policies, name)))
-	e := edit{change: r.prober.watch(b, r.incidentHost(k), began, !revoke)}
+	e := edit{change: r.prober.watch(b, host, began, open)}
 	receipt := r.control.receipt(b, ctx, began)
 	e.published = millis(receipt.PublishedAt.Sub(began))
 	e.acked = e.published + receipt.FirstMillis
@@ -147,7 +163,8 @@ func (r *editRig) report(b *testing.B, summary, parts *table) {
 		name  string
 		edits []edit
 		of    func(edit) float64
-	}{{"refused", r.revoked, first}, {"everywhere", r.revoked, last}, {"granted", r.granted, first}, {"acked", r.revoked, acked}} {
+	}{{"refused", r.revoked, first}, {"everywhere", r.revoked, last}, {"granted", r.granted, first},
+		{"added", r.added, first}, {"acked", r.revoked, acked}} {
 		values := each(m.edits, m.of)
 		for _, p := range []int{50, 99} {
 			report(b, fmt.Sprintf("%s-p%d-ms", m.name, p), percentile(values, p))

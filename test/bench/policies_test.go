@@ -100,6 +100,25 @@ spec:
 `, k, from, d.incidentHost(k))
 }
 
+// addition is a file that grants one more host.
+func (d directory) addition(n int) (host, name, content string) {
+	host = fmt.Sprintf("new-%d.%s", n, domain)
+	return host, fmt.Sprintf("new-%03d.yaml", n), fmt.Sprintf(`apiVersion: sallyport.dev/v1
+kind: Destination
+metadata: {name: new-%[1]d}
+spec: {hosts: [%[2]s], port: %[3]d}
+---
+apiVersion: sallyport.dev/v1
+kind: EgressPolicy
+metadata: {name: new-%[1]d, namespace: default}
+spec:
+  rules:
+  - action: Allow
+    from: [{serviceAccount: %[4]s}]
+    to: [{hosts: [%[2]s]}]
+`, n, host, d.port, app)
+}
+
 // team is the file of one team: where its hosts are, and who may go there.
 func (d directory) team(n int) string {
 	var hosts []string
@@ -174,6 +193,11 @@ func TestDirectory(t *testing.T) {
 			dir := t.TempDir()
 			require.NoError(t, d.write(dir))
 			require.NoError(t, os.WriteFile(filepath.Join(dir, "gateway.yaml"), []byte(gatewayDocument()), 0o600))
+			load := func() *model.Gateway {
+				loaded := (&policy.Loader{}).Load(dir, time.Now())
+				require.NoError(t, loaded.Diagnostics.Err())
+				return loaded.Model.FindGateway(demo.Group)
+			}
 			for k := range d.incidents() {
 				for _, revoke := range []bool{true, false} {
 					if k > 0 && k < d.incidents()-1 {
@@ -181,9 +205,7 @@ func TestDirectory(t *testing.T) {
 					}
 					name, content := d.edit(k, revoke)
 					require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600))
-					loaded := (&policy.Loader{}).Load(dir, time.Now())
-					require.NoError(t, loaded.Diagnostics.Err())
-					g := loaded.Model.FindGateway(demo.Group)
+					g := load()
 					require.Len(t, g.Entries, d.hosts)
 					for i := range d.hosts {
 						denied := revoke && host(i) == d.incidentHost(k)
@@ -191,6 +213,10 @@ func TestDirectory(t *testing.T) {
 					}
 				}
 			}
+			added, name, content := d.addition(7)
+			require.False(t, allows(load(), added))
+			require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600))
+			require.True(t, allows(load(), added))
 		})
 	}
 }

@@ -99,8 +99,9 @@ func longest(chainOf map[string]string, s, otherwise string) string {
 	return found
 }
 
-// maxSubjects is how many chains a rule gets per host at the most.
-const maxSubjects = 64
+// maxSubjects is how many chains a rule gets per host at the most: a chain costs
+// a gateway about 57 KB.
+const maxSubjects = 16
 
 // subject is the part of an Allow rule's principals that shares a filter chain
 // with a class, and its name: one element of `from`, or as much of it as is in
@@ -114,7 +115,7 @@ func (c *common) subject(e *model.Entry, r *model.Rule, class model.PrincipalMat
 		i := slices.IndexFunc(r.From, func(m model.PrincipalMatch) bool { return m.Covers(class) })
 		if len(r.From) > maxSubjects {
 			n := share(r.From[i])
-			// Thousands of principals have 64 chains: the list is made for each
+			// Thousands of principals have 16 chains: the list is made for each
 			// of those, and not for each of the principals.
 			return "#" + strconv.Itoa(int(n)), func() []model.PrincipalMatch {
 				if exports == nil {
