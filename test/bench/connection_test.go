@@ -36,7 +36,7 @@ const (
 	idle = 2_000
 	// bulk is how many bytes a turn sends over each of bulkConns connections,
 	// and gets back.
-	bulk      = 32 << 20
+	bulk      = 64 << 20
 	bulkConns = 4
 	// grants is how many hosts the gateway's policy has beside the origins.
 	grants = 1_000

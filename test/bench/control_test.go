@@ -148,7 +148,6 @@ func (l *controlLog) Write(p []byte) (int, error) {
 
 func (l *controlLog) line(text []byte) {
 	var line struct {
-		XDS, HTTP  string
 		Message    string
 		Generation uint64
 		built
@@ -156,11 +155,9 @@ func (l *controlLog) line(text []byte) {
 	if json.Unmarshal(text, &line) != nil {
 		return // not for programs
 	}
-	if said := regexp.MustCompile(`^xDS: (\S+), status: http://(\S+)/status`).FindStringSubmatch(line.Message); said != nil {
-		line.XDS, line.HTTP = said[1], said[2]
-	}
-	if line.XDS != "" && l.xds == "" {
-		l.xds, l.http = line.XDS, line.HTTP
+	said := regexp.MustCompile(`^xDS: (\S+), status: http://([^/]+)/`).FindStringSubmatch(line.Message)
+	if said != nil && l.xds == "" {
+		l.xds, l.http = said[1], said[2]
 		close(l.listening)
 	}
 	if line.Load > 0 {

@@ -76,7 +76,6 @@ type change struct {
 	// first is the end of the first probe that saw it, and last the end of the
 	// last one that did not; zero if there was none.
 	first, last time.Duration
-	probes      int
 }
 
 // watch probes until the edit made at began is seen by every probe.
@@ -87,7 +86,6 @@ func (p *prober) watch(b *testing.B, name string, began time.Time, open bool) (s
 		started := time.Now()
 		is, err := p.open(name)
 		require.NoError(b, err)
-		seen.probes++
 		if is == open {
 			if seen.first == 0 {
 				seen.first = time.Since(began)

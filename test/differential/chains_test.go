@@ -77,7 +77,11 @@ func checkChain(c *listeners.FilterChain, inside map[string]bool) error {
 			if m.GetCluster() == "" {
 				return errors.New("no single cluster")
 			}
-			if !checked && !inside[m.GetCluster()] {
+			if inside[m.GetCluster()] {
+				continue
+			}
+			// RBAC looks at the first bytes: what connects before is not checked.
+			if !checked || m.GetUpstreamConnectMode() != tcpproxy.UpstreamConnectMode_ON_DOWNSTREAM_DATA {
 				return errors.New("a connection is made before it is checked")
 			}
 		}

@@ -138,6 +138,10 @@ func mutations() map[string]mutation {
 		"the next stage is skipped": func(t *testing.T, c *listeners.FilterChain) bool {
 			return len(c.GetFilters()) == 1 && outside()(t, c)
 		},
+		"it connects at once": func(t *testing.T, c *listeners.FilterChain) bool {
+			return len(c.GetFilters()) > 1 && c.GetTransportSocket() == nil && c.GetFilterChainMatch() == nil && c.GetName() != "anonymous" &&
+				inProxy(func(p *tcpproxy.TcpProxy) { p.UpstreamConnectMode = tcpproxy.UpstreamConnectMode_IMMEDIATE })(t, c)
+		},
 		"the cluster is weighted": inProxy(func(p *tcpproxy.TcpProxy) { p.ClusterSpecifier = &tcpproxy.TcpProxy_WeightedClusters{} }),
 	}
 }

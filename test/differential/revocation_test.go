@@ -50,7 +50,7 @@ func TestRevocationsDrain(t *testing.T) {
 		})
 	}
 	t.Logf("%d connections revoked", revoked)
-	require.Greater(t, revoked, 1000)
+	require.Greater(t, revoked, 100)
 }
 
 // drains reports whether a chain on the path, or a whole listener, is drained.

@@ -99,7 +99,7 @@ func principalOf(g *model.Gateway, source netip.Addr) string {
 // the same rule, the same place dialled, and nothing asked of DNS in vain.
 func TestVerdictsAreEnvoysVerdicts(t *testing.T) {
 	cases, allowed := 0, 0
-	for range 5 { // rapid checks a hundred policies a time
+	for range 3 { // rapid checks a hundred policies a time
 		rapid.Check(t, func(t *rapid.T) {
 			docs := documents().Draw(t, "documents")
 			g := compiled(t, docs)

@@ -67,7 +67,8 @@ func TestEditsCutNothingElse(t *testing.T) {
 		r.open(us, en, lab.Active), r.open(us, fr, lab.Active),
 	}
 	// In turn: a policy for other hosts, another grant for the same host, another
-	// principal in the same rule, a comment, a Deny for somebody else, audit.
+	// principal in the same rule, a comment, a Deny for somebody else, audit, a
+	// policy that goes, a second rule for the same.
 	edits := []func(i int){
 		func(i int) {
 			r.write("other.yaml", allow("other", us, fmt.Sprintf("h%d.example.com", i), fmt.Sprintf("*.w%d.example.com", i)))
@@ -89,6 +90,9 @@ func TestEditsCutNothingElse(t *testing.T) {
 			r.write("audit.yaml", audit)
 		},
 		func(int) { _ = r.Remove("other.yaml") },
+		// A second rule for what is allowed already, before the first by name.
+		func(i int) { r.write("again.yaml", allow(fmt.Sprintf("a-%d", i), us, google, "*.wikipedia.org", fr)) },
+		func(int) { _ = r.Remove("again.yaml") },
 	}
 	for i := range 50 {
 		edits[i%len(edits)](i)

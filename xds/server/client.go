@@ -198,10 +198,11 @@ func (c *client) settle(p *published) {
 			return
 		}
 	}
+	// The receipt first: whoever sees the gateway up to date finds it counted.
+	c.server.settled(c, p)
 	c.mu.Lock()
 	c.settled = p.generation
 	c.mu.Unlock()
-	c.server.settled(c, p)
 }
 
 // silentFor is how long an answer has been due.

@@ -28,11 +28,8 @@ func (w *walker) chains(l *listener.Listener) {
 			w.problem("its filter chain matcher chooses chain %q, which does not exist", name)
 		}
 	}
-	for name := range there {
-		if !chosen[name] {
-			w.problem("no action of its filter chain matcher chooses chain %q", name)
-		}
-	}
+	// A chain that no action chooses is no mistake: a grant that another one
+	// came to stand before keeps its open connections.
 }
 
 // actions collects the chains that a matcher's actions name, however deep.

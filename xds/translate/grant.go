@@ -28,13 +28,22 @@ func (c *common) grants(e *model.Entry) ([]*listener.FilterChain, *xdsmatcher.Ma
 		if d.Verdict != model.Allow {
 			return RefusedChain, c.toRefused
 		}
-		who, whom := c.subject(e, d.Rule, class)
-		name := GrantName(e.Pattern, d.Rule, who)
-		if made[name] == nil {
-			made[name] = c.toChain(name)
-			chains = append(chains, c.grant(name, e, d.Rule, whom()))
+		// Every Allow rule that speaks for the class has its chain, though only
+		// the first is picked: a rule that comes to stand before another must
+		// not close the connections that the other let in.
+		picked := ""
+		for _, r := range allowing(e, d.Rule, class) {
+			who, whom := c.subject(e, r, class)
+			name := GrantName(e.Pattern, r, who)
+			if made[name] == nil {
+				made[name] = c.toChain(name)
+				chains = append(chains, c.grant(name, e, r, whom()))
+			}
+			if picked == "" {
+				picked = name
+			}
 		}
-		return name, made[name]
+		return picked, made[picked]
 	}
 
 	exact, prefixes := classes(e, c.gateway.TrustDomain)
@@ -63,6 +72,22 @@ func (c *common) grants(e *model.Entry) ([]*listener.FilterChain, *xdsmatcher.Ma
 	}
 	slices.SortFunc(chains, func(a, b *listener.FilterChain) int { return strings.Compare(a.Name, b.Name) })
 	return chains, otherwise
+}
+
+// allowing are the Allow rules for a class that one of them allows, in the order
+// of the verdict: the one that decided is the first. A nil rule is the gateway's
+// defaultAction, which stands alone.
+func allowing(e *model.Entry, decided *model.Rule, class model.PrincipalMatch) []*model.Rule {
+	if decided == nil {
+		return []*model.Rule{nil}
+	}
+	var out []*model.Rule
+	for _, r := range e.Rules {
+		if r.Action == model.Allow && slices.ContainsFunc(r.From, func(m model.PrincipalMatch) bool { return m.Covers(class) }) {
+			out = append(out, r)
+		}
+	}
+	return out
 }
 
 // classes are the principals and the prefixes of principals that an entry

@@ -27,8 +27,9 @@ const (
 	PrivateAddress = "private-address"
 	// NoAddress is the RBAC policy that refuses a name that did not resolve.
 	NoAddress = "no-address"
-	// BadIdentity is the RBAC policy that refuses a client certificate whose
-	// URI SAN is not one SPIFFE ID of the trust domain.
+	// BadIdentity is what the log calls the refusal of a client certificate whose
+	// URI SAN is not one SPIFFE ID of the trust domain. Envoy itself says "none":
+	// the filter that refuses it allows what has one.
 	BadIdentity = "bad-identity"
 
 	routeName        = "route"

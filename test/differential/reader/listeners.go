@@ -80,10 +80,8 @@ func (r *parser) internal(l *listener, m *listeners.Listener) error {
 		}
 	}
 	for _, c := range l.chains {
-		switch {
-		case !r.chosen[c.name]:
-			return fmt.Errorf("filter chain %s is never chosen", c.name)
-		case c.tls != nil || c.sources != nil:
+		// One that is never chosen is in order: it keeps open connections.
+		if c.tls != nil || c.sources != nil {
 			return fmt.Errorf("filter chain %s of an internal listener has a transport socket or a match", c.name)
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	xdsmatcher "github.com/cncf/xds/go/xds/type/matcher/v3"
 	clusters "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listeners "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
@@ -351,9 +350,6 @@ func TestUnknownConfigurationIsAnError(t *testing.T) {
 		"no listener filter": func(_ *testing.T, m []proto.Message) { first(m).ListenerFilters = nil },
 		"two chains of a name": func(_ *testing.T, m []proto.Message) {
 			first(m).FilterChains = append(first(m).FilterChains, first(m).FilterChains[0])
-		},
-		"a chain nobody chooses": func(_ *testing.T, m []proto.Message) {
-			first(m).FilterChainMatcher = &xdsmatcher.Matcher{OnNoMatch: first(m).FilterChainMatcher.OnNoMatch}
 		},
 		"a chain that is not there": func(_ *testing.T, m []proto.Message) { first(m).FilterChains = first(m).FilterChains[1:] },
 		"a match in an inner chain": func(t *testing.T, m []proto.Message) {
