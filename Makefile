@@ -42,7 +42,7 @@ demo: build envoy ## Show the scenarios on real Envoys, all on this machine
 ##@ Testing
 
 .PHONY: test
-test: envoy curl ## Run all tests, those with real Envoys too, under the race detector
+test: envoy clients ## Run all tests, those with real Envoys too, under the race detector
 	go test -race -count=1 -timeout 30m $(TESTFLAGS) $$(go list ./... | grep -v /test/differential)
 	@# Pure and single-threaded, and 100,000 cases: the race detector makes them ten times slower.
 	go test -count=1 -timeout 30m $(TESTFLAGS) ./test/differential/...
@@ -103,9 +103,21 @@ apt = { \
 		echo "Please install it; on Debian or Ubuntu: apt-get install $(1)" >&2; exit 1; \
 	fi; }
 
-.PHONY: curl
-curl:
+# The programs that are tried with the gateway, beside Go's own: curl, Node, Python
+# with its usual libraries in a virtual environment, and nginx behind it.
+.PHONY: clients
+clients: .clients/stamp ## Get what the tests run: curl, Node, nginx, and Python's libraries into .clients
 	@command -v curl >/dev/null || $(call apt,curl)
+	@command -v node >/dev/null || $(call apt,nodejs)
+	@test/bench/setup.sh nginx
+
+.clients/stamp: test/e2e/clients/requirements.txt
+	@echo "== Python's HTTP clients into .clients"
+	@python3 -c 'import ensurepip, venv' 2>/dev/null || $(call apt,python3-venv)
+	rm -rf .clients
+	python3 -m venv .clients
+	.clients/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
 
 $(GOLANGCI):
 	@echo "== golangci-lint $(GOLANGCI_VERSION) into .tools (compiling takes some minutes)"
@@ -114,4 +126,4 @@ $(GOLANGCI):
 
 .PHONY: clean
 clean: ## Remove what was built and installed here
-	rm -rf bin .envoy .tools
+	rm -rf bin .envoy .tools .clients

@@ -24,15 +24,19 @@ type WorkloadOptions struct {
 	Dir string
 	// ID names this Envoy in its own logs and statistics.
 	ID string
-	// Listen are the addresses, IP:PORT, where the app's connections arrive.
-	// Port 0 is any free one.
+	// Listen are the addresses, IP:PORT, where the app's TLS connections arrive.
+	// Port 0 is any free one. None, if there is no Gateway.
 	Listen []string
+	// HTTPListen are the addresses where the app's HTTP arrives in plain text:
+	// what http_proxy and https_proxy name. None, if there is no HTTPGateway.
+	HTTPListen []string
 	// ListenAnywhere permits addresses that are not loopback. Whoever reaches
 	// one speaks with this workload's identity.
 	ListenAnywhere bool
-	// Gateway is HOST:PORT of the gateway's MutualTLS listener. Every address
-	// of a name is used.
-	Gateway string
+	// Gateway is HOST:PORT of the gateway's MutualTLS listener, and HTTPGateway of
+	// its HTTP listener. At least one is needed. Every address of a name is used.
+	Gateway     string
+	HTTPGateway string
 	// GatewayID is the SPIFFE ID that the gateway must prove.
 	GatewayID string
 	// Certificates are this workload's own.
@@ -44,17 +48,21 @@ type WorkloadOptions struct {
 	MaxConnections uint32
 }
 
-// gatewayCluster names the cluster of the gateway.
-const gatewayCluster = "gateway"
+// The clusters of the gateway's two listeners.
+const (
+	gatewayCluster     = "gateway"
+	httpGatewayCluster = "gateway-http"
+)
 
 // gatewayAttempts is how many gateways a connection is tried at.
 const gatewayAttempts = 3
 
 // Workload is the bootstrap of a workload's proxy. It takes the app's own TLS
 // connections and carries each through mutual TLS to the gateway, with the
-// app's server name as the outer one too. It decides nothing: what has no
-// server name, or is not TLS, is carried as well, and the gateway refuses and
-// logs it. Start it with WorkloadCommand.
+// app's server name as the outer one too; and the app's HTTP likewise, to the
+// gateway's HTTP listener. It decides nothing: what has no server name, or is not
+// TLS, or not HTTP, is carried as well, and the gateway refuses and logs it.
+// Start it with WorkloadCommand.
 func Workload(o WorkloadOptions) (*Bundle, error) {
 	bundle, err := workload(o)
 	if err != nil {
@@ -76,16 +84,12 @@ func workload(o WorkloadOptions) (*Bundle, error) {
 	if err := o.Certificates.check(); err != nil {
 		return nil, err
 	}
-	gateway, err := dialable("gateway", o.Gateway)
-	if err != nil {
-		return nil, err
-	}
 	admin, err := adminListener(o.Admin)
 	if err != nil {
 		return nil, err
 	}
 	p := &packer{}
-	listeners, err := p.appListeners(o)
+	listeners, clusters, err := p.sides(o)
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +98,7 @@ func workload(o WorkloadOptions) (*Bundle, error) {
 		Admin: admin,
 		StaticResources: &bootstrap.Bootstrap_StaticResources{
 			Listeners: listeners,
-			Clusters:  []*cluster.Cluster{p.gatewayCluster(o, gateway)},
+			Clusters:  clusters,
 		},
 		OverloadManager: p.maxConnections(o.MaxConnections),
 	}
@@ -112,45 +116,105 @@ func workload(o WorkloadOptions) (*Bundle, error) {
 	return &Bundle{Dir: o.Dir, Files: append([]File{{Name: "workload.yaml", Content: content}}, secrets...)}, nil
 }
 
-// appListeners is one listener per address, out/0, out/1, … in their order.
-func (p *packer) appListeners(o WorkloadOptions) ([]*listener.Listener, error) {
-	if len(o.Listen) == 0 {
-		return nil, errors.New("an address to listen on is needed")
+// side is one of the two ways to the gateway.
+type side struct {
+	// what and gateway are what the options are called, for errors.
+	what, gateway string
+	listen        []string
+	address       string
+	cluster       string
+	listener      func(i int) string
+	print         func(name string, at hostPort) *listener.Listener
+}
+
+// sides are the listeners for the app and the clusters of the gateway.
+func (p *packer) sides(o WorkloadOptions) (listeners []*listener.Listener, clusters []*cluster.Cluster, err error) {
+	if o.Gateway == "" && o.HTTPGateway == "" {
+		return nil, nil, errors.New("the address of the gateway's MutualTLS or HTTP listener is needed")
 	}
-	listeners := make([]*listener.Listener, len(o.Listen))
-	for i, address := range o.Listen {
-		at, err := parseHostPort("listen", address)
+	for _, s := range []side{
+		{"listen", "gateway", o.Listen, o.Gateway, gatewayCluster, OutListener, p.outListener},
+		{"HTTP listen", "HTTP gateway", o.HTTPListen, o.HTTPGateway, httpGatewayCluster, HTTPListener, p.httpListener},
+	} {
+		if s.address == "" {
+			if len(s.listen) > 0 {
+				return nil, nil, fmt.Errorf("%s: the address of the %s is needed, where connections to %s are to go", s.what, s.gateway, s.listen[0])
+			}
+			continue
+		}
+		gateway, err := dialable(s.gateway, s.address)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		if !at.ip.IsValid() {
-			return nil, fmt.Errorf("listen: %q must be an IP address and a port", address)
+		clusters = append(clusters, p.gatewayCluster(o, s.cluster, gateway))
+		if len(s.listen) == 0 {
+			return nil, nil, fmt.Errorf("%s: an address to listen on is needed", s.what)
 		}
-		if !at.ip.IsLoopback() && !o.ListenAnywhere {
-			return nil, fmt.Errorf("listen: %q is not a loopback address: whoever reaches it would speak with this "+
-				"workload's identity; if that is wanted, allow it explicitly", address)
-		}
-		listeners[i] = &listener.Listener{
-			Name:            OutListener(i),
-			Address:         at.proto(),
-			ListenerFilters: []*listener.ListenerFilter{p.tlsInspector()},
-			FilterChains: []*listener.FilterChain{{Filters: []*listener.Filter{
-				p.filter("envoy.filters.network.set_filter_state", outerServerName()),
-				p.filter("envoy.filters.network.tcp_proxy", &tcpproxy.TcpProxy{
-					StatPrefix:         "out",
-					ClusterSpecifier:   &tcpproxy.TcpProxy_Cluster{Cluster: gatewayCluster},
-					IdleTimeout:        durationpb.New(0), // the gateway's limits apply
-					MaxConnectAttempts: wrapperspb.UInt32(gatewayAttempts),
-				}),
-			}}},
+		for i, address := range s.listen {
+			at, err := o.own(s.what, address)
+			if err != nil {
+				return nil, nil, err
+			}
+			listeners = append(listeners, s.print(s.listener(i), at))
 		}
 	}
-	return listeners, nil
+	return listeners, clusters, nil
+}
+
+// own reads an address to listen on.
+func (o WorkloadOptions) own(what, address string) (hostPort, error) {
+	at, err := parseHostPort(what, address)
+	if err != nil {
+		return hostPort{}, err
+	}
+	if !at.ip.IsValid() {
+		return hostPort{}, fmt.Errorf("%s: %q must be an IP address and a port", what, address)
+	}
+	if !at.ip.IsLoopback() && !o.ListenAnywhere {
+		return hostPort{}, fmt.Errorf("%s: %q is not a loopback address: whoever reaches it would speak with this "+
+			"workload's identity; if that is wanted, allow it explicitly", what, address)
+	}
+	return at, nil
+}
+
+// outListener takes the app's TLS.
+func (p *packer) outListener(name string, at hostPort) *listener.Listener {
+	return &listener.Listener{
+		Name:            name,
+		Address:         at.proto(),
+		ListenerFilters: []*listener.ListenerFilter{p.tlsInspector()},
+		FilterChains: []*listener.FilterChain{{Filters: []*listener.Filter{
+			p.filter("envoy.filters.network.set_filter_state", outerServerName()),
+			p.toGateway("out", gatewayCluster),
+		}}},
+	}
+}
+
+// httpListener takes the app's HTTP. It does not read it: the gateway does, and
+// what is not HTTP it refuses.
+func (p *packer) httpListener(name string, at hostPort) *listener.Listener {
+	return &listener.Listener{
+		Name:         name,
+		Address:      at.proto(),
+		FilterChains: []*listener.FilterChain{{Filters: []*listener.Filter{p.toGateway("http", httpGatewayCluster)}}},
+	}
+}
+
+func (p *packer) toGateway(statPrefix, cluster string) *listener.Filter {
+	return p.filter("envoy.filters.network.tcp_proxy", &tcpproxy.TcpProxy{
+		StatPrefix:         statPrefix,
+		ClusterSpecifier:   &tcpproxy.TcpProxy_Cluster{Cluster: cluster},
+		IdleTimeout:        durationpb.New(0), // the gateway's limits apply
+		MaxConnectAttempts: wrapperspb.UInt32(gatewayAttempts),
+	})
 }
 
 // OutListener is the name of the listener at WorkloadOptions.Listen[i], as the
 // admin interface has it.
 func OutListener(i int) string { return fmt.Sprintf("out/%d", i) }
+
+// HTTPListener is the name of the listener at WorkloadOptions.HTTPListen[i].
+func HTTPListener(i int) string { return fmt.Sprintf("http/%d", i) }
 
 func (p *packer) filter(name string, m proto.Message) *listener.Filter {
 	return &listener.Filter{Name: name, ConfigType: &listener.Filter_TypedConfig{TypedConfig: p.typed(m)}}
@@ -180,13 +244,13 @@ func outerServerName() *setfilterstate.Config {
 	}}}
 }
 
-func (p *packer) gatewayCluster(o WorkloadOptions, gateway hostPort) *cluster.Cluster {
+func (p *packer) gatewayCluster(o WorkloadOptions, name string, gateway hostPort) *cluster.Cluster {
 	most := o.MaxConnections
 	if most == 0 {
 		most = DefaultMaxConnections
 	}
 	c := &cluster.Cluster{
-		Name:                      gatewayCluster,
+		Name:                      name,
 		ConnectTimeout:            durationpb.New(connectTimeout),
 		UpstreamConnectionOptions: tcpKeepalive(),
 		TransportSocket:           p.upstreamTLS(o.Dir, peer{id: o.GatewayID}),

@@ -50,11 +50,16 @@ func (l *Loader) Load(dir string, now time.Time) Result {
 	l.reader.Limits = l.Limits
 	tree, diags := l.reader.Read(dir)
 	docs, found := l.decoder.Decode(tree.Files)
-	diags = append(diags, found...)
+	return compiled(tree, docs, append(diags, found...), now)
+}
+
+// compiled is the result for what was read and decoded.
+func compiled(tree source.Tree, docs *syntax.Documents, diags diag.List, now time.Time) Result {
 	r := Result{Documents: docs, Digest: tree.Digest, Files: len(tree.Files)}
 	if diags.HasErrors() {
 		diags = append(diags, compile.Check(docs, now)...)
 	} else {
+		var found diag.List
 		r.Model, found = compile.Compile(docs, now)
 		diags = append(diags, found...)
 	}

@@ -79,30 +79,41 @@ func newBootstrapWorkload() *cobra.Command {
 	var out, dir, certs, name string
 	var o envoy.WorkloadOptions
 	cmd := &cobra.Command{
-		Use:   "workload --gateway HOST:PORT --gateway-id SPIFFE-ID (--certs DIR --name NAME | --certificate FILE --key FILE --ca FILE)",
+		Use:   "workload (--gateway HOST:PORT | --http-gateway HOST:PORT) --gateway-id SPIFFE-ID (--certs DIR --name NAME | --certificate FILE --key FILE --ca FILE)",
 		Short: "Print the bootstrap of a workload's proxy",
 		Long: `Print the bootstrap of the Envoy beside a workload. It takes the workload's own TLS
 connections and carries them to the gateway through mutual TLS, with the
 workload's certificate as its identity.
 
+With --http-gateway it also takes plain HTTP, at --http-listen, and carries it to
+the gateway's HTTP listener in the same way: point http_proxy and https_proxy
+there, and any client goes through the gateway.
+
 The certificates are watched: Envoy takes new ones over without dropping a
 connection. For that it reads them through two small files, *.sds.yaml, which
 this command writes into --dir.
 
-Whoever reaches the address it listens on speaks with the workload's identity,
-so it must be on loopback, unless --listen-anywhere says otherwise.`,
+Whoever reaches an address it listens on speaks with the workload's identity, so
+it must be on loopback, unless --listen-anywhere says otherwise.`,
 		Example: `  sallyport bootstrap workload --gateway 127.0.0.1:15443 \
     --gateway-id spiffe://cluster.local/ns/egress/sa/gateway \
     --certs certs --name sleep-us > sleep-us.yaml
   # then, in the workload:
-  curl --connect-to ::127.0.0.1:8443 https://en.wikipedia.org/`,
+  curl --connect-to ::127.0.0.1:8443 https://en.wikipedia.org/
+
+  sallyport bootstrap workload --http-gateway 127.0.0.1:15080 \
+    --gateway-id spiffe://cluster.local/ns/egress/sa/gateway \
+    --certs certs --name sleep-us > sleep-us.yaml
+  https_proxy=http://127.0.0.1:15001 curl https://en.wikipedia.org/`,
 		Args: cobra.NoArgs,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.Gateway, "gateway", "", "HOST:PORT of the gateway's MutualTLS listener")
 	flags.StringVar(&o.GatewayID, "gateway-id", "", "SPIFFE ID that the gateway must prove")
 	flags.StringVar(&o.ID, "id", "", "name of this Envoy in its logs (default: the certificate's name)")
-	flags.StringSliceVar(&o.Listen, "listen", []string{"127.0.0.1:8443"}, "IP:PORT to take connections at; may be repeated")
+	flags.StringVar(&o.HTTPGateway, "http-gateway", "", "HOST:PORT of the gateway's HTTP listener")
+	flags.StringSliceVar(&o.Listen, "listen", []string{"127.0.0.1:8443"}, "IP:PORT to take TLS connections at, with --gateway; may be repeated")
+	flags.StringSliceVar(&o.HTTPListen, "http-listen", []string{"127.0.0.1:15001"}, "IP:PORT to take HTTP at, with --http-gateway; may be repeated")
 	flags.BoolVar(&o.ListenAnywhere, "listen-anywhere", false, "permit addresses that other machines can reach")
 	flags.StringVar(&certs, "certs", "", "directory of sallyport ca, in place of --certificate, --key and --ca")
 	flags.StringVar(&name, "name", "", "name of the certificate in --certs")
@@ -111,7 +122,8 @@ so it must be on loopback, unless --listen-anywhere says otherwise.`,
 	flags.StringVar(&o.Certificates.CA, "ca", "", "root certificates of the gateway, PEM")
 	flags.StringVar(&dir, "dir", "", "where the *.sds.yaml files go (default: a directory beside the certificate, of its name)")
 	commonBootstrapFlags(cmd, &out, &o.Admin, &o.MaxConnections)
-	required(cmd, "gateway", "gateway-id")
+	required(cmd, "gateway-id")
+	cmd.MarkFlagsOneRequired("gateway", "http-gateway")
 	cmd.MarkFlagsRequiredTogether("certs", "name")
 	cmd.MarkFlagsRequiredTogether("certificate", "key", "ca")
 	cmd.MarkFlagsOneRequired("certs", "certificate")
@@ -123,6 +135,13 @@ so it must be on loopback, unless --listen-anywhere says otherwise.`,
 			}
 		}
 		o.GatewayID = spiffeID(o.GatewayID)
+		// The addresses that nobody asked for are not there without a gateway.
+		if o.Gateway == "" && !cmd.Flags().Changed("listen") {
+			o.Listen = nil
+		}
+		if o.HTTPGateway == "" && !cmd.Flags().Changed("http-listen") {
+			o.HTTPListen = nil
+		}
 		own := strings.TrimSuffix(o.Certificates.Certificate, filepath.Ext(o.Certificates.Certificate))
 		if o.ID == "" {
 			o.ID = filepath.Base(own)

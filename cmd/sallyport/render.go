@@ -16,7 +16,7 @@ import (
 
 func newRender() *cobra.Command {
 	var dir, gateway string
-	kind := &format{value: "all", allowed: []string{"all", "listeners", "clusters", "secrets"}}
+	kind := &format{value: "all", allowed: []string{"all", "clusters", "secrets", "listeners", "routes"}}
 	cmd := &cobra.Command{
 		Use:   "render --policies DIR",
 		Short: "Print the Envoy resources made of a policy",
@@ -68,7 +68,7 @@ func rendered(g *model.Gateway, kind string) ([]byte, error) {
 	for _, list := range []struct {
 		name      string
 		resources []translate.Resource
-	}{{"clusters", res.Clusters}, {"secrets", res.Secrets}, {"listeners", res.Listeners}} {
+	}{{"clusters", res.Clusters}, {"secrets", res.Secrets}, {"listeners", res.Listeners}, {"routes", res.Routes}} {
 		if kind != "all" && kind != list.name {
 			continue
 		}

@@ -28,7 +28,7 @@ func TestRenderFormats(t *testing.T) {
 	var fromYAML any
 	require.NoError(t, json.Unmarshal(back, &fromYAML))
 	require.Empty(t, cmp.Diff(fromJSON, fromYAML))
-	require.Len(t, fromJSON, 3)
+	require.Len(t, fromJSON, 4)
 	for kind := range fromJSON.(map[string]any) {
 		var one map[string]any
 		r := sallyport(t, "", "render", "--policies", "../../examples/wikipedia", "-o", "json", "--type", kind)

@@ -15,6 +15,10 @@ func (s *Stack) GatewayDocument() string {
 	for _, a := range s.Internet.Addresses() {
 		allowed = append(allowed, a.String()+"/32")
 	}
+	http := ""
+	if s.HTTP.IsValid() {
+		http = fmt.Sprintf("\n  - {name: proxy, address: 127.0.0.1, port: %d, protocol: HTTP}", s.HTTP.Port())
+	}
 	return fmt.Sprintf(`apiVersion: sallyport.dev/v1
 kind: EgressGateway
 metadata: {name: %s}
@@ -22,16 +26,18 @@ spec:
   trustDomain: %s
   listeners:
   - {name: mtls, address: 127.0.0.1, port: %d, protocol: MutualTLS}
-  - {name: tls, address: 127.0.0.1, port: %d, protocol: TLS, sources: [{cidr: 127.0.0.2/32, principal: "%s"}]}
+  - {name: tls, address: 127.0.0.1, port: %d, protocol: TLS, sources: [{cidr: 127.0.0.2/32, principal: "%s"}]}%s
   dns: {resolvers: ["%s"], family: Auto}
   addresses: {allow: [%s]}
   certificates:
     certificate: %s
     key: %s
     ca: %s
-`, Group, TrustDomain, s.MutualTLS.Port(), s.TLS.Port(), WorkloadID("sleep-us"), s.Internet.DNS.Address(),
+    roots: %s
+`, Group, TrustDomain, s.MutualTLS.Port(), s.TLS.Port(), WorkloadID("sleep-us"), http, s.Internet.DNS.Address(),
 		strings.Join(allowed, ", "),
-		ca.CertificatePath(s.certs(), "gateway"), ca.KeyPath(s.certs(), "gateway"), s.CA.CertificatePath())
+		ca.CertificatePath(s.certs(), "gateway"), ca.KeyPath(s.certs(), "gateway"), s.CA.CertificatePath(),
+		s.Internet.Root.CertificatePath())
 }
 
 // Destination says that hosts are reached at the pretend internet's port.

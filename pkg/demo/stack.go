@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"sallyport/envoy"
@@ -27,10 +28,18 @@ const (
 	GatewayID = "spiffe://" + TrustDomain + "/ns/istio-system/sa/egressgateway"
 )
 
-// WorkloadID is the SPIFFE ID of a service account in namespace default.
+// WorkloadID is the SPIFFE ID of a service account: NAME in namespace default,
+// or NAMESPACE/NAME.
 func WorkloadID(serviceAccount string) string {
-	return "spiffe://" + TrustDomain + "/ns/default/sa/" + serviceAccount
+	namespace, name, ok := strings.Cut(serviceAccount, "/")
+	if !ok {
+		namespace, name = "default", serviceAccount
+	}
+	return "spiffe://" + TrustDomain + "/ns/" + namespace + "/sa/" + name
 }
+
+// fileName is what a workload's files and its Envoy are called.
+func fileName(serviceAccount string) string { return strings.ReplaceAll(serviceAccount, "/", ".") }
 
 // ControlPlane is a running control plane.
 type ControlPlane interface {
@@ -48,8 +57,13 @@ type Options struct {
 	Envoy string
 	// Sites are the pretend internet; lab.Wikipedia if nil.
 	Sites []lab.Site
-	// Workloads are service accounts of namespace default, each with a proxy.
+	// Port is where the sites listen; any free one if 0.
+	Port uint16
+	// Workloads are service accounts, each with a proxy: see WorkloadID.
 	Workloads []string
+	// HTTP gives the gateway a listener for HTTP clients, and the workloads'
+	// proxies one for plain HTTP.
+	HTTP bool
 	// StartControl starts the control plane for a policy directory.
 	StartControl func(ctx context.Context, policies string) (ControlPlane, error)
 	// AccessLog is given every line of the gateway's access log.
@@ -68,9 +82,11 @@ type Stack struct {
 	CA       *ca.Authority
 	Control  ControlPlane
 	Gateway  *envoy.Process
-	// MutualTLS and TLS are the gateway's entries.
+	// MutualTLS, TLS and HTTP are the gateway's entries. There is no HTTP unless
+	// Options ask for it.
 	MutualTLS netip.AddrPort
 	TLS       netip.AddrPort
+	HTTP      netip.AddrPort
 
 	options   Options
 	ports     []*lab.Port
@@ -80,6 +96,7 @@ type Stack struct {
 type workload struct {
 	process *envoy.Process
 	address netip.AddrPort
+	http    netip.AddrPort // invalid without Options.HTTP
 }
 
 // Start brings a stack up: when it returns, the gateway has its first policy
@@ -104,7 +121,7 @@ func Start(ctx context.Context, o Options) (s *Stack, err error) {
 		sites = lab.Wikipedia()
 	}
 	s.progress("a pretend internet: DNS, and %d sites on loopback", len(sites))
-	if s.Internet, err = lab.NewInternet(o.Dir, sites...); err != nil {
+	if s.Internet, err = lab.NewInternetAt(o.Dir, o.Port, sites...); err != nil {
 		return s, err
 	}
 	s.progress("a development CA, and certificates for the gateway and %v", o.Workloads)
@@ -149,22 +166,38 @@ func (s *Stack) issue() (err error) {
 	if s.CA, err = ca.Create(s.certs(), ca.Options{Force: true}); err != nil {
 		return err
 	}
-	if _, err = s.CA.IssueFile("gateway", ca.Gateway(GatewayID)); err != nil {
+	// Workloads' proxies know the gateway by its identity, HTTP clients by the
+	// address they dial.
+	gateway := ca.Gateway(GatewayID)
+	gateway.Addresses = []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})}
+	if _, err = s.CA.IssueFile("gateway", gateway); err != nil {
 		return err
 	}
 	for _, name := range s.options.Workloads {
-		if _, err = s.CA.IssueFile(name, ca.Workload(WorkloadID(name))); err != nil {
+		if _, err = s.CA.IssueFile(fileName(name), ca.Workload(WorkloadID(name))); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// Certificates are the files of a workload of the stack.
+func (s *Stack) Certificates(name string) envoy.Certificates {
+	return envoy.Certificates{
+		Certificate: ca.CertificatePath(s.certs(), fileName(name)), Key: ca.KeyPath(s.certs(), fileName(name)),
+		CA: s.CA.CertificatePath(),
+	}
+}
+
 // Credential issues a certificate for tests that speak for themselves.
 func (s *Stack) Credential(id string) (*ca.Credential, error) { return s.CA.Issue(ca.Workload(id)) }
 
 func (s *Stack) reserve() error {
-	for _, entry := range []*netip.AddrPort{&s.MutualTLS, &s.TLS} {
+	entries := []*netip.AddrPort{&s.MutualTLS, &s.TLS}
+	if s.options.HTTP {
+		entries = append(entries, &s.HTTP)
+	}
+	for _, entry := range entries {
 		port, err := lab.ReservePort()
 		if err != nil {
 			return err
@@ -189,14 +222,15 @@ func (s *Stack) StartGateway(ctx context.Context) error {
 }
 
 func (s *Stack) startWorkload(ctx context.Context, name string) error {
-	bundle, err := envoy.Workload(envoy.WorkloadOptions{
-		Dir: filepath.Join(s.Dir, name), ID: name, Listen: []string{"127.0.0.1:0"},
+	o := envoy.WorkloadOptions{
+		Dir: filepath.Join(s.Dir, fileName(name)), ID: fileName(name), Listen: []string{"127.0.0.1:0"},
 		Gateway: s.MutualTLS.String(), GatewayID: GatewayID, Admin: "127.0.0.1:0",
-		Certificates: envoy.Certificates{
-			Certificate: ca.CertificatePath(s.certs(), name), Key: ca.KeyPath(s.certs(), name),
-			CA: s.CA.CertificatePath(),
-		},
-	})
+		Certificates: s.Certificates(name),
+	}
+	if s.options.HTTP {
+		o.HTTPListen, o.HTTPGateway = []string{"127.0.0.1:0"}, s.HTTP.String()
+	}
+	bundle, err := envoy.Workload(o)
 	if err != nil {
 		return err
 	}
@@ -206,7 +240,10 @@ func (s *Stack) startWorkload(ctx context.Context, name string) error {
 	}
 	w := &workload{process: process}
 	s.workloads[name] = w
-	w.address, err = process.Listening(ctx, envoy.OutListener(0))
+	if w.address, err = process.Listening(ctx, envoy.OutListener(0)); err != nil || !s.options.HTTP {
+		return err
+	}
+	w.http, err = process.Listening(ctx, envoy.HTTPListener(0))
 	return err
 }
 
@@ -242,6 +279,10 @@ func (s *Stack) Curl(name, host string) string {
 	return fmt.Sprintf("curl -s --cacert %s --connect-to %s:443:%s https://%s/",
 		s.Internet.Root.CertificatePath(), host, s.workloads[name].address, host)
 }
+
+// WorkloadHTTP is the proxy that the workload's programs are told of, as
+// http_proxy and HTTPS_PROXY.
+func (s *Stack) WorkloadHTTP(name string) netip.AddrPort { return s.workloads[name].http }
 
 // WorkloadProcess is the workload's proxy.
 func (s *Stack) WorkloadProcess(name string) *envoy.Process { return s.workloads[name].process }

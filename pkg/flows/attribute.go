@@ -27,6 +27,10 @@ func Attribute(r EnvoyRecord, g *model.Gateway) Flow {
 		TerminationDetails: r.TerminationDetails,
 		Connection:         r.Connection,
 	}
+	if r.Stage == stageHTTP {
+		f.request(r, g)
+		return f
+	}
 	if r.Stage == stageEntry {
 		f.Reason, f.DownstreamFailure = TLSHandshake, r.DownstreamFailure
 		if r.deniedBy() != "" {
@@ -114,9 +118,9 @@ func plausible(stage string, now model.Decision) bool {
 	case UnknownGateway:
 		return true
 	case model.NoServerName, model.BadServerName, model.NotRegistered:
-		return stage == stageRoute
+		return stage == stageRoute || stage == stageOriginated
 	case model.NotExported, model.NoAllowRule, model.DefaultAction:
-		return stage == stagePolicy
+		return stage == stagePolicy || stage == stageOriginated
 	default:
 		return false // a Deny rule would have been named
 	}

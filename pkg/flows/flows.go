@@ -28,7 +28,16 @@ type Flow struct {
 	// RequestedServerName is what the workload sent, not what the gateway made
 	// of it. Envoy writes "invalid:…" before what cannot be a host name.
 	RequestedServerName string `json:"requestedServerName"`
-	// Source is the workload's address, IP:port.
+	// Via is CONNECT or HTTP for what came as a request to an HTTP listener: the
+	// server name is then that of the request's authority. It is empty for TLS,
+	// also inside of a tunnel.
+	Via string `json:"via,omitempty"`
+	// Method and ResponseCode are those of the request; the code is the gateway's
+	// own if it did not reach the host.
+	Method       string `json:"method,omitempty"`
+	ResponseCode int    `json:"responseCode,omitempty"`
+	// Source is the workload's address, IP:port; without a port for a connection
+	// to a host that several requests of the workload shared.
 	Source string `json:"source"`
 	// SourcePrincipal is the workload's SPIFFE ID without spiffe://, empty for
 	// the anonymous principal.

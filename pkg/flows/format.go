@@ -62,6 +62,9 @@ func (f Flow) Text() string {
 	if f.Source != "" {
 		fmt.Fprintf(&b, ", from %s", escape(f.Source))
 	}
+	if f.Via != "" {
+		fmt.Fprintf(&b, ", %s %d", escape(f.Method), f.ResponseCode)
+	}
 	fmt.Fprintf(&b, "): %s", escape(string(f.Reason)))
 	f.writeWhy(&b)
 	if !f.Refused() {

@@ -24,6 +24,9 @@ const (
 	TLSHandshake model.Reason = "tls-handshake"
 	// ClosedEarly: the connection ended before anything was decided.
 	ClosedEarly model.Reason = "closed-early"
+	// BadRequest: what came to an HTTP listener is not an HTTP request, or one
+	// that can be read in two ways.
+	BadRequest model.Reason = "bad-request"
 	// PolicyChanged: the connection was refused, but not by the policy that is
 	// in force now, so nobody can say any more which line it was.
 	PolicyChanged model.Reason = "policy-changed"
@@ -45,6 +48,8 @@ func Explanation(r model.Reason) string {
 		return "mutual TLS with the workload failed"
 	case ClosedEarly:
 		return "the connection ended before it had named a server, or its hello was larger than 16 KiB"
+	case BadRequest:
+		return "it is no HTTP request that could be passed on"
 	case PolicyChanged:
 		return "the policy has changed since"
 	case UnknownGateway:

@@ -13,6 +13,10 @@ const (
 	stageEntry  = "entry"
 	stageRoute  = "route"
 	stagePolicy = "policy"
+	// stageHTTP writes a line a request, and stageOriginated one for each
+	// connection that requests shared, when it ends.
+	stageHTTP       = "http"
+	stageOriginated = "originated"
 )
 
 // EnvoyRecord is one line of a gateway's access log, as translate has Envoy
@@ -21,7 +25,8 @@ const (
 type EnvoyRecord struct {
 	Time    time.Time `json:"time"`
 	Gateway string    `json:"gateway"`
-	// Stage is the stage that wrote the line: entry, route or policy.
+	// Stage is the stage that wrote the line: entry, route, policy, http or
+	// originated.
 	Stage string `json:"stage"`
 	// Connection is the identifier that the lines of a connection share.
 	Connection          string `json:"connection"`
@@ -39,6 +44,19 @@ type EnvoyRecord struct {
 	BytesReceived        uint64 `json:"bytesReceived"`
 	BytesSent            uint64 `json:"bytesSent"`
 	DurationMilliseconds uint64 `json:"durationMilliseconds"`
+
+	// What follows is of an HTTP request. Method and Authority are empty for what
+	// was no request.
+	Method    string `json:"method"`
+	Authority string `json:"authority"`
+	// Protocol is HTTP/1.1 or HTTP/2.
+	Protocol string `json:"protocol"`
+	// ResponseCode is 0 if the client went away before there was one.
+	ResponseCode        int    `json:"responseCode"`
+	ResponseCodeDetails string `json:"responseCodeDetails"`
+	// Otherwise is why a request was refused that no rule matches.
+	Otherwise          string `json:"otherwise"`
+	UpstreamTLSVersion string `json:"upstreamTLSVersion"`
 }
 
 // Parse reads one line of a gateway's access log. Fields that it does not know
@@ -49,7 +67,7 @@ func Parse(line []byte) (EnvoyRecord, error) {
 		return EnvoyRecord{}, fmt.Errorf("not a line of a gateway's access log: %w", err)
 	}
 	switch r.Stage {
-	case stageEntry, stageRoute, stagePolicy:
+	case stageEntry, stageRoute, stagePolicy, stageHTTP, stageOriginated:
 	case "":
 		return EnvoyRecord{}, errors.New("not a line of a gateway's access log: it has no stage")
 	default:
@@ -66,15 +84,21 @@ func Parse(line []byte) (EnvoyRecord, error) {
 
 // PassedOn reports whether the line is only the end of a connection that the
 // entry handed on, and that another line tells about: a client that resets its
-// mutual TLS instead of closing it leaves two lines.
+// mutual TLS instead of closing it leaves two lines. It is also true of a
+// connection to a host that served requests, which have lines of their own.
 func (r EnvoyRecord) PassedOn() bool {
+	if r.Stage == stageOriginated {
+		return r.deniedBy() == "" && r.UpstreamAddress != ""
+	}
 	return r.Stage == stageEntry && r.UpstreamAddress != "" && r.deniedBy() == ""
 }
 
 // deniedBy is the name of the RBAC policy that refused the connection, "none" if
 // it was refused for want of a policy, or "" if RBAC did not refuse it.
-func (r EnvoyRecord) deniedBy() string {
-	rest, ok := strings.CutPrefix(r.TerminationDetails, "rbac_access_denied_matched_policy[")
+func (r EnvoyRecord) deniedBy() string { return deniedBy(r.TerminationDetails) }
+
+func deniedBy(details string) string {
+	rest, ok := strings.CutPrefix(details, "rbac_access_denied_matched_policy[")
 	name, ok2 := strings.CutSuffix(rest, "]")
 	if !ok || !ok2 {
 		return ""

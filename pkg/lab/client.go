@@ -136,6 +136,11 @@ func fetch(ctx context.Context, conn *tls.Conn, host, path string) (Response, er
 	}
 	body, err := io.ReadAll(answer.Body)
 	err = errors.Join(err, answer.Body.Close())
+	return ofAnswer(answer, body), err
+}
+
+// ofAnswer is what an answer says.
+func ofAnswer(answer *http.Response, body []byte) Response {
 	response := Response{
 		Status: answer.StatusCode, Protocol: answer.Proto, Body: body,
 		Server: answer.Header.Get(serverHeader), ServerName: answer.Header.Get(nameHeader),
@@ -143,5 +148,5 @@ func fetch(ctx context.Context, conn *tls.Conn, host, path string) (Response, er
 	if title := regexp.MustCompile(`<title>(.*)</title>`).FindSubmatch(body); title != nil {
 		response.Title = string(title[1])
 	}
-	return response, err
+	return response
 }

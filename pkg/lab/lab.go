@@ -78,8 +78,15 @@ type Internet struct {
 	origins []*Origin
 }
 
-// NewInternet starts the sites. The root's files go to dir/internet.
+// NewInternet starts the sites at some free port. The root's files go to
+// dir/internet.
 func NewInternet(dir string, sites ...Site) (*Internet, error) {
+	return NewInternetAt(dir, 0, sites...)
+}
+
+// NewInternetAt starts the sites at a port, such as the 443 of the real
+// internet, which takes root on most machines; 0 is some free one.
+func NewInternetAt(dir string, port uint16, sites ...Site) (*Internet, error) {
 	if len(sites) == 0 {
 		return nil, errors.New("start a pretend internet: there are no sites")
 	}
@@ -87,7 +94,7 @@ func NewInternet(dir string, sites ...Site) (*Internet, error) {
 	if err != nil {
 		return nil, err
 	}
-	listeners, err := listenAtOnePort(len(sites))
+	listeners, err := listenAtOnePort(len(sites), port)
 	if err != nil {
 		return nil, fmt.Errorf("start a pretend internet: %w", err)
 	}

@@ -52,6 +52,8 @@ type Origin struct {
 	mu    sync.Mutex
 	open  map[net.Conn]struct{}
 	names []string
+	// received are the latest requests.
+	received []Received
 }
 
 func newOrigin(listener net.Listener, root *ca.Authority, site Site) (*Origin, error) {
@@ -215,6 +217,7 @@ const (
 )
 
 func (o *Origin) page(w http.ResponseWriter, r *http.Request) {
+	o.remember(r)
 	name := r.TLS.ServerName
 	w.Header().Set(serverHeader, o.Name())
 	w.Header().Set(nameHeader, name)

@@ -3,6 +3,7 @@ package lab
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 )
@@ -32,12 +33,13 @@ func listenUDPAndTCP() (net.PacketConn, net.Listener, error) {
 // stays free for proxies and gateways.
 const firstAddress = "127.0.1.1"
 
-// listenAtOnePort listens at n addresses from firstAddress on, at the same
-// port of each.
-func listenAtOnePort(n int) ([]net.Listener, error) {
+// listenAtOnePort listens at n addresses, at the same port of each: any port if
+// it is 0. Where somebody else has that port, the next 256 addresses are tried.
+func listenAtOnePort(n int, port uint16) ([]net.Listener, error) {
 	var errs []error
+	first := netip.MustParseAddr(firstAddress)
 	for range tries {
-		listeners, err := listenAll(n)
+		listeners, err := listenAll(n, first, port)
 		if err == nil {
 			return listeners, nil
 		}
@@ -45,14 +47,21 @@ func listenAtOnePort(n int) ([]net.Listener, error) {
 		for _, l := range listeners {
 			errs = append(errs, l.Close())
 		}
+		if port != 0 {
+			if errors.Is(err, fs.ErrPermission) {
+				return nil, fmt.Errorf("%w: ports below 1024 need root, or sysctl -w net.ipv4.ip_unprivileged_port_start=%d", err, port)
+			}
+			bytes := first.As4()
+			bytes[2]++
+			first = netip.AddrFrom4(bytes)
+		}
 	}
 	return nil, fmt.Errorf("no port is free on %d addresses from %s on: %w", n, firstAddress, errors.Join(errs...))
 }
 
 // listenAll is one try: what it has when it fails, it returns too.
-func listenAll(n int) ([]net.Listener, error) {
+func listenAll(n int, address netip.Addr, port uint16) ([]net.Listener, error) {
 	var listeners []net.Listener
-	address, port := netip.MustParseAddr(firstAddress), uint16(0)
 	for range n {
 		l, err := net.Listen("tcp", netip.AddrPortFrom(address, port).String())
 		if err != nil {

@@ -60,6 +60,12 @@ func (c *compiler) first() diag.Position {
 	for _, d := range c.docs.Destinations {
 		all = append(all, d.Pos)
 	}
+	for _, e := range c.docs.Istio.ServiceEntries {
+		all = append(all, e.Pos)
+	}
+	for _, p := range c.docs.Istio.AuthorizationPolicies {
+		all = append(all, p.Pos)
+	}
 	if len(all) == 0 {
 		return diag.Position{File: "."}
 	}
@@ -134,8 +140,11 @@ func (c *compiler) checkExcept(to syntax.To) {
 }
 
 func (c *compiler) checkDestinations() {
-	seen := make(map[hostname.Pattern]syntax.Host)
-	owner := make(map[hostname.Pattern]*syntax.Destination)
+	type owned struct {
+		host syntax.Host
+		by   *syntax.Destination
+	}
+	seen := make(map[hostname.Pattern][]owned)
 	destinations := slices.Clone(c.docs.Destinations)
 	slices.SortStableFunc(destinations, func(a, b *syntax.Destination) int { return a.Pos.Compare(b.Pos) })
 	for _, d := range destinations {
@@ -144,26 +153,29 @@ func (c *compiler) checkDestinations() {
 				`Destination %s has no namespace that "." in exportTo could mean: set metadata.namespace, or name the namespaces`, d.Name)
 		}
 		for _, h := range d.Hosts {
-			if first, ok := seen[h.Pattern]; ok && owner[h.Pattern] == d {
-				continue // the decoder has warned of it
-			} else if ok {
-				c.diags.Errorf(h.Pos, "duplicate-destination", "%s is already a host of Destination %s at %s: remove one of them",
-					h.Pattern, fullName(&owner[h.Pattern].Meta), first.Pos)
+			i := slices.IndexFunc(seen[h.Pattern], func(o owned) bool { return o.by == d || exportTo(o.by).Overlaps(exportTo(d)) })
+			if i < 0 {
+				seen[h.Pattern] = append(seen[h.Pattern], owned{h, d})
+				c.checkSuffix(h)
 				continue
 			}
-			seen[h.Pattern], owner[h.Pattern] = h, d
-			c.checkSuffix(h)
+			if first := seen[h.Pattern][i]; first.by != d { // else the decoder has warned of it
+				c.diags.Errorf(h.Pos, "duplicate-destination", "%s is already a host of Destination %s at %s: remove one of them, or export them to different namespaces",
+					h.Pattern, fullName(&first.by.Meta), first.host.Pos)
+			}
 		}
 		for _, g := range c.docs.Gateways {
-			c.checkAddresses(d, g)
+			c.checkAddresses(d.ResolveAddresses, d.AllowPrivate, "set `privateAddresses: Allow` if this is meant", "", g)
 		}
 	}
 }
 
-// checkAddresses refuses static addresses that the gateway would not dial.
-func (c *compiler) checkAddresses(d *syntax.Destination, g *syntax.EgressGateway) {
-	for _, a := range d.ResolveAddresses {
-		by, refused := guard.Classify(a.Addr, g.Addresses.Allow, g.Addresses.Refuse, d.AllowPrivate)
+// checkAddresses refuses static addresses that the gateway would not dial. To
+// allow private ones is the hint for those, and otherwise, if it is not empty, the one
+// for all others that an allowed range would open.
+func (c *compiler) checkAddresses(list []syntax.Address, allowPrivate bool, private, otherwise string, g *syntax.EgressGateway) {
+	for _, a := range list {
+		by, refused := guard.Classify(a.Addr, g.Addresses.Allow, g.Addresses.Refuse, allowPrivate)
 		if !refused {
 			continue
 		}
@@ -172,12 +184,29 @@ func (c *compiler) checkAddresses(d *syntax.Destination, g *syntax.EgressGateway
 		case slices.Contains(g.Addresses.Refuse, by.Prefix):
 			hint = "remove the address here, or the range from the gateway's refused addresses"
 		case by.Private:
-			hint = "set `privateAddresses: Allow` if this is meant"
+			hint = private
+		case otherwise != "":
+			hint = otherwise
 		case by.Prefix.IsSingleIP():
 			hint = "add exactly " + by.Prefix.String() + " to the gateway's allowed addresses if this is meant"
 		}
 		c.diags.Errorf(a.Pos, "refused-address", "gateway %s does not dial %s: it is in %s (%s, %s); %s",
 			g.Name, a.Addr, by.Prefix, by.Name, by.Source, hint)
+	}
+}
+
+// checkIstioAddresses is checkAddresses for what Istio's documents register.
+func (c *compiler) checkIstioAddresses(d *registered, g *syntax.EgressGateway) {
+	c.checkAddresses(d.addresses, d.dial.AllowPrivate,
+		"give the ServiceEntry the annotation `"+syntax.PrivateAddressesAnnotation+": Allow` if this is meant", d.hint, g)
+}
+
+// checkOriginated warns of TLS that nobody can ask the gateway for.
+func (c *compiler) checkOriginated(d *registered, g *syntax.EgressGateway) {
+	speaksHTTP := func(l syntax.Listener) bool { return l.Protocol == model.HTTP }
+	if d.dial.Originate != nil && !slices.ContainsFunc(g.Listeners, speaksHTTP) {
+		c.diags.Warnf(d.at, "originate-unused", "%s has the gateway speak TLS to %s for workloads that send plain HTTP, and gateway %s has no listener with protocol HTTP where they could",
+			d.by, d.pattern, g.Name)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"sallyport/pkg/diag"
+	"sallyport/policy/istio"
 	"sallyport/policy/model"
 	"sallyport/policy/syntax"
 )
@@ -32,6 +33,7 @@ func Compile(docs *syntax.Documents, now time.Time) (*model.Model, diag.List) {
 		c.judgeTests(m)
 	}
 	c.diags.Sort()
+	c.diags = slices.Compact(c.diags) // what is wrong at several gateways is said once
 	if c.diags.HasErrors() {
 		return nil, c.diags
 	}
@@ -46,6 +48,7 @@ func Check(docs *syntax.Documents, now time.Time) diag.List {
 	c.partial = true
 	c.check()
 	c.diags.Sort()
+	c.diags = slices.Compact(c.diags) // what is wrong at several gateways is said once
 	return c.diags
 }
 
@@ -63,6 +66,7 @@ func (c *compiler) check() {
 	c.checkPolicies()
 	c.checkDestinations()
 	c.checkGateways()
+	c.diags = append(c.diags, istio.CheckRules(&c.docs, !c.partial)...)
 }
 
 func newCompiler(docs *syntax.Documents, now time.Time) *compiler {
@@ -91,21 +95,24 @@ func sortedBy[T any](docs []T, meta func(T) *syntax.Meta) []T {
 // gateway compiles everything for one group.
 func (c *compiler) gateway(doc *syntax.EgressGateway) *model.Gateway {
 	rules := c.rulesFor(doc)
+	istioRules, found := istio.Rules(&c.docs, doc)
+	c.diags = append(c.diags, found...)
+	rules.add(istioRules.Rules)
 	g := &model.Gateway{
 		Name:                doc.Name,
 		Origin:              doc.Pos,
 		TrustDomain:         doc.TrustDomain,
 		AllowAny:            doc.AllowAny,
 		DefaultAction:       doc.DefaultAction,
-		HasAllowPolicy:      c.hasAllowPolicy(syntax.Enforce),
-		HasAuditAllowPolicy: c.hasAllowPolicy(syntax.Audit),
+		HasAllowPolicy:      c.hasAllowPolicy(syntax.Enforce) || istioRules.HasAllowPolicy,
+		HasAuditAllowPolicy: c.hasAllowPolicy(syntax.Audit) || istioRules.HasAuditAllowPolicy,
 		DNS:                 doc.DNS,
 		Addresses:           doc.Addresses,
 		Limits:              doc.Limits,
 		Certificates:        doc.Certificates,
 		AccessLog:           doc.AccessLog,
 		Nodes:               slices.Compact(slices.Sorted(slices.Values(doc.Nodes))),
-		Entries:             entries(rules.enforced, c.registry(), doc.AllowAny),
+		Entries:             entries(rules.enforced, c.registry(doc), doc.AllowAny),
 		Audit:               rules.audit,
 	}
 	for _, l := range doc.Listeners {

@@ -175,7 +175,7 @@ func TestRuleFields(t *testing.T) {
 	r, at := g.FindRule(model.RuleID{Namespace: "ns", Policy: "a", Index: 1})
 	require.Equal(t, doc.Rules[1].Pos, at)
 	require.Equal(t, &model.Rule{
-		ID: model.RuleID{Namespace: "ns", Policy: "a", Index: 1}, Action: model.Allow,
+		ID: model.RuleID{Namespace: "ns", Policy: "a", Index: 1}, Action: model.Allow, Registers: true,
 		From: []model.PrincipalMatch{{Kind: model.MatchExact, Value: "spiffe://td/ns/ns/sa/x"}},
 		To: []model.To{{
 			Hosts:  []hostname.Pattern{doc.Rules[1].To[0].Hosts[0].Pattern},

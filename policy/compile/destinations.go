@@ -1,12 +1,15 @@
 package compile
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 
 	"sallyport/pkg/diag"
 	"sallyport/pkg/hostindex"
 	"sallyport/pkg/hostname"
+	"sallyport/policy/exports"
+	"sallyport/policy/istio"
 	"sallyport/policy/model"
 	"sallyport/policy/syntax"
 )
@@ -15,35 +18,87 @@ import (
 // §4.2.2.
 const defaultPort = 443
 
-// registry finds what the Destinations say about a pattern.
+// registry finds what the Destinations, and Istio's documents, say about a
+// pattern.
 type registry struct {
 	patterns []hostname.Pattern
 	index    hostindex.Index[*registered]
 }
 
-// registered is what a Destination says about one of its hosts.
+// registered is what a document says about one of its hosts.
 type registered struct {
+	pattern  hostname.Pattern
 	at       diag.Position
 	by       string
-	exportTo []string
+	exportTo exports.Set
 	dial     model.Dial
+	// addresses are the dial's, as they are written, and hint what to do if they
+	// are not dialled.
+	addresses []syntax.Address // Istio's only: the others have been checked
+	hint      string
+	native    bool
 }
 
-func (c *compiler) registry() *registry {
+func (c *compiler) registry(g *syntax.EgressGateway) *registry {
+	found, diags := istio.Registry(&c.docs, g)
+	c.diags = append(c.diags, diags...)
+	all := c.destinations()
+	for _, f := range found {
+		all = append(all, &registered{
+			pattern: f.Pattern, at: f.At, by: f.By, exportTo: f.ExportTo, dial: f.Dial, addresses: f.Addresses, hint: f.Hint,
+		})
+	}
 	r := &registry{}
-	for _, d := range c.docs.Destinations {
-		for _, h := range d.Hosts {
-			r.patterns = append(r.patterns, h.Pattern)
-			r.index.Add(h.Pattern, &registered{
-				at: place(h.Pos, d.Pos), by: "Destination " + fullName(&d.Meta), exportTo: exportTo(d), dial: dial(d),
-			})
-		}
+	for _, d := range c.unite(all) {
+		c.checkIstioAddresses(d, g)
+		c.checkOriginated(d, g)
+		r.patterns = append(r.patterns, d.pattern)
+		r.index.Add(d.pattern, d)
 	}
 	return r
 }
 
-// find returns what the most specific Destination that covers the pattern
-// says, or nil.
+// destinations are the hosts of the Destinations.
+func (c *compiler) destinations() []*registered {
+	var out []*registered
+	for _, d := range c.docs.Destinations {
+		for _, h := range d.Hosts {
+			out = append(out, &registered{
+				pattern: h.Pattern, at: place(h.Pos, d.Pos), by: "Destination " + fullName(&d.Meta), exportTo: exportTo(d), dial: dial(d), native: true,
+			})
+		}
+	}
+	return out
+}
+
+// unite makes one of several that are registered under one pattern, for
+// different namespaces, and reached alike. The order of what it is given does not
+// matter.
+func (c *compiler) unite(all []*registered) []*registered {
+	slices.SortStableFunc(all, func(a, b *registered) int {
+		return cmp.Or(hostname.Compare(a.pattern, b.pattern), a.at.Compare(b.at))
+	})
+	var out []*registered
+	for _, d := range all {
+		if len(out) == 0 || out[len(out)-1].pattern != d.pattern {
+			out = append(out, d)
+			continue
+		}
+		first := out[len(out)-1]
+		switch {
+		case first.native && d.native && first.exportTo.Overlaps(d.exportTo): // has been reported
+		case !istio.SameDial(first.dial, d.dial):
+			c.diags.Errorf(d.at, "conflicting-destinations", "%s reaches %s in another way than %s, at %s: make them the same, or leave one",
+				d.by, d.pattern, first.by, first.at)
+		default:
+			first.exportTo = first.exportTo.Union(d.exportTo)
+		}
+	}
+	return out
+}
+
+// find returns what the most specific document that covers the pattern says, or
+// nil.
 func (r *registry) find(p hostname.Pattern) *registered {
 	for found := range r.index.Covering(p) {
 		return found
@@ -51,8 +106,8 @@ func (r *registry) find(p hostname.Pattern) *registered {
 	return nil
 }
 
-// exportTo are the namespaces that may use the Destination, nil for all.
-func exportTo(d *syntax.Destination) []string {
+// exportTo are the namespaces that may use the Destination.
+func exportTo(d *syntax.Destination) exports.Set {
 	if len(d.ExportTo) == 0 || slices.Contains(d.ExportTo, "*") {
 		return nil
 	}
@@ -62,12 +117,11 @@ func exportTo(d *syntax.Destination) []string {
 			out[i] = d.Namespace
 		}
 	}
-	slices.Sort(out)
-	return slices.Compact(out)
+	return exports.Of(out...)
 }
 
 func dial(d *syntax.Destination) model.Dial {
-	out := model.Dial{Port: d.Port, Host: string(d.ResolveHost), AllowPrivate: d.AllowPrivate}
+	out := model.Dial{Port: d.Port, Host: string(d.ResolveHost), AllowPrivate: d.AllowPrivate, Originate: d.Originate}
 	if out.Port == 0 {
 		out.Port = defaultPort
 	}

@@ -1,17 +1,21 @@
 package compile_test
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"net/netip"
 	"strings"
+	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/stretchr/testify/require"
 
 	"sallyport/pkg/diag"
 	"sallyport/pkg/hostname"
 	"sallyport/policy/model"
+	"sallyport/policy/source"
 	"sallyport/policy/syntax"
 )
 
@@ -145,4 +149,13 @@ func codes(list diag.List) []string {
 func difference[T any](a, b T, except ...string) string {
 	return cmp.Diff(a, b, cmpopts.IgnoreUnexported(model.Gateway{}), cmpopts.IgnoreFields(model.Gateway{}, except...),
 		cmpopts.EquateComparable(hostname.Pattern{}, netip.Addr{}, netip.Prefix{}, netip.AddrPort{}))
+}
+
+// decoded reads documents as they are written, in the file test.yaml.
+func decoded(t *testing.T, text string) *syntax.Documents {
+	t.Helper()
+	var d syntax.Decoder
+	docs, diags := d.Decode([]source.File{{Path: "test.yaml", Data: []byte(text), Digest: sha256.Sum256([]byte(text))}})
+	require.NoError(t, diags.Err())
+	return docs
 }

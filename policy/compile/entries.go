@@ -61,7 +61,7 @@ func entry(p hostname.Pattern, about []model.Coverage, registry *registry, allow
 		return e
 	}
 	// An exception does not make a host unknown: it is known, and not granted.
-	if i := slices.IndexFunc(about, func(c model.Coverage) bool { return c.Rule.Action == model.Allow }); i >= 0 {
+	if i := slices.IndexFunc(about, func(c model.Coverage) bool { return c.Rule.Registers }); i >= 0 {
 		r := about[i].Rule
 		e.Registered, e.RegisteredAt, e.RegisteredBy = true, r.Origin, r.ID.String()
 		return e

@@ -145,7 +145,7 @@ func TestClassesDecideAlike(t *testing.T) {
 			}
 			want := g.Decide(principal, name)
 			want.Audit, want.AuditVerdict, want.AuditReason, want.AuditRule = nil, 0, "", nil
-			require.Equal(t, want, g.DecideClass(e, class), "%s, class %s", principal, class)
+			require.Equal(t, want, g.DecideClass(e, model.ViaTLS, class), "%s, class %s", principal, class)
 		}
 	})
 }

@@ -42,6 +42,19 @@ func (c *compiler) rulesFor(g *syntax.EgressGateway) ruleSet {
 	return set
 }
 
+// add puts rules of other kinds of documents where they belong.
+func (s *ruleSet) add(rules []*model.Rule) {
+	for _, r := range rules {
+		if r.Audit {
+			s.audit = append(s.audit, r)
+		} else {
+			s.enforced = append(s.enforced, r)
+		}
+	}
+	sortByID(s.enforced)
+	sortByID(s.audit)
+}
+
 func rule(p *syntax.EgressPolicy, index int, who []model.PrincipalMatch) *model.Rule {
 	r := &p.Rules[index]
 	out := &model.Rule{
@@ -53,7 +66,9 @@ func rule(p *syntax.EgressPolicy, index int, who []model.PrincipalMatch) *model.
 		Owner:   p.Owner,
 		Reason:  p.Reason,
 		Expires: p.Expires,
-		Audit:   p.Mode != syntax.Enforce,
+
+		Registers: r.Action == model.Allow,
+		Audit:     p.Mode != syntax.Enforce,
 	}
 	for i, to := range r.To {
 		out.To[i] = model.To{Hosts: patterns(to.Hosts), Except: patterns(to.Except)}
@@ -78,5 +93,5 @@ func sortByID(rules []*model.Rule) {
 	for _, r := range rules {
 		ids[r] = r.ID.String()
 	}
-	slices.SortFunc(rules, func(a, b *model.Rule) int { return strings.Compare(ids[a], ids[b]) })
+	slices.SortStableFunc(rules, func(a, b *model.Rule) int { return strings.Compare(ids[a], ids[b]) })
 }

@@ -8,23 +8,23 @@ import (
 
 // decideAudit adds to a decision which audit rules match, and what they would
 // change.
-func (g *Gateway) decideAudit(d *Decision, principal string, name hostname.Name) {
+func (g *Gateway) decideAudit(d *Decision, via Via, principal string, name hostname.Name) {
 	for _, c := range g.audit.Covering(hostname.Exactly(name)) {
-		if !c.Excepted && c.Rule.Matches(principal) {
+		if !c.Excepted && c.Rule.Via.Has(via) && c.Rule.Matches(principal) {
 			d.Audit = append(d.Audit, c.Rule)
 		}
 	}
 	d.AuditVerdict, d.AuditReason = d.Verdict, d.Reason
-	if verdict, reason, rule := g.wouldBe(*d, principal); verdict != d.Verdict {
+	if verdict, reason, rule := g.wouldBe(*d, via, principal); verdict != d.Verdict {
 		d.AuditVerdict, d.AuditReason, d.AuditRule = verdict, reason, rule
 	}
 }
 
 // wouldBe is the verdict order with the matching audit rules among the enforced
 // ones, for a decision that was made without them.
-func (g *Gateway) wouldBe(d Decision, principal string) (Verdict, Reason, *Rule) {
+func (g *Gateway) wouldBe(d Decision, via Via, principal string) (Verdict, Reason, *Rule) {
 	first := func(action Verdict) *Rule {
-		i := slices.IndexFunc(d.Audit, func(r *Rule) bool { return r.Action == action })
+		i := slices.IndexFunc(d.Audit, func(r *Rule) bool { return r.Action == action && !r.NoteOnly })
 		if i < 0 {
 			return nil
 		}
@@ -34,7 +34,7 @@ func (g *Gateway) wouldBe(d Decision, principal string) (Verdict, Reason, *Rule)
 	switch {
 	case d.Reason == NotExported, d.Reason == DenyRule:
 		return Deny, d.Reason, d.Rule
-	case d.Reason == NotRegistered && (allowed == nil || d.Entry.denies(principal)):
+	case d.Reason == NotRegistered && (allowed == nil || !allowed.Registers || d.Entry.denies(via, principal)):
 		return Deny, NotRegistered, nil // registered by an Allow rule only, and then enforced Deny rules have their say
 	case denied != nil:
 		return Deny, DenyRule, denied
@@ -51,6 +51,8 @@ func (g *Gateway) wouldBe(d Decision, principal string) (Verdict, Reason, *Rule)
 
 // denies reports whether an enforced Deny rule of the entry matches, whether
 // or not the entry is registered.
-func (e *Entry) denies(principal string) bool {
-	return e != nil && slices.ContainsFunc(e.Rules, func(r *Rule) bool { return r.Action == Deny && r.Matches(principal) })
+func (e *Entry) denies(via Via, principal string) bool {
+	return e != nil && slices.ContainsFunc(e.Rules, func(r *Rule) bool {
+		return r.Action == Deny && r.Via.Has(via) && r.Matches(principal)
+	})
 }

@@ -29,6 +29,15 @@ const (
 	NoAllowRule Reason = "no-allow-rule"
 	// DefaultAction: no Allow policy applies at all.
 	DefaultAction Reason = "default-action"
+
+	// BadAuthority: an HTTP request's authority is not HOST or HOST:PORT.
+	BadAuthority Reason = "bad-authority"
+	// PortNotAllowed: an HTTP request names a port that the gateway does not
+	// connect to for this host.
+	PortNotAllowed Reason = "port-not-allowed"
+	// NotOriginated: a plain HTTP request is for a host to which the gateway does
+	// not originate TLS.
+	NotOriginated Reason = "tls-not-originated"
 )
 
 // Explanation says in a sentence what the reason means.
@@ -50,6 +59,12 @@ func (r Reason) Explanation() string {
 		return "Allow policies apply to the gateway, and none of their rules matches"
 	case DefaultAction:
 		return "no Allow policy applies to the gateway, so its defaultAction decides"
+	case BadAuthority:
+		return "the request's authority is not a host name with at most a port"
+	case PortNotAllowed:
+		return "the request names a port that the gateway does not connect to for this host"
+	case NotOriginated:
+		return "the request is plain HTTP, and the host's Destination does not say `tls: Originate`"
 	default:
 		return "unknown reason"
 	}
@@ -89,40 +104,70 @@ func (g *Gateway) DecideWire(principal, serverName string) Decision {
 	return g.Decide(principal, name)
 }
 
-// Decide says whether the principal may reach the host. The principal is a
-// SPIFFE ID, or empty for the anonymous one.
+// Decide says whether the principal may reach the host with TLS of its own. The
+// principal is a SPIFFE ID, or empty for the anonymous one.
 func (g *Gateway) Decide(principal string, name hostname.Name) Decision {
+	return g.DecideVia(ViaTLS, principal, name)
+}
+
+// DecideVia says whether the principal may ask for the host in this way, one of
+// ViaTLS and ViaHTTP. For an HTTP request there is more to it, see
+// DecideRequest.
+func (g *Gateway) DecideVia(via Via, principal string, name hostname.Name) Decision {
 	d := Decision{Reason: NotRegistered}
 	if entry := g.Lookup(name); entry != nil {
-		d = g.decide(entry, func(m PrincipalMatch) bool { return m.Matches(principal) })
+		d = g.decide(entry, via, matcher{
+			match: func(m PrincipalMatch) bool { return m.Matches(principal) },
+			who:   func(w Who) bool { return w.Matches(principal) },
+		})
 	}
-	g.decideAudit(&d, principal, name)
+	g.decideAudit(&d, via, principal, name)
 	return d
 }
 
 // DecideClass decides for a whole class of principals at once, for the
 // translation: those that are exactly class.Value, or those that have the
 // prefix class.Value and no longer prefix (nor exact value) that the entry
-// tells apart, or everyone else.
-func (g *Gateway) DecideClass(entry *Entry, class PrincipalMatch) Decision {
-	return g.decide(entry, func(m PrincipalMatch) bool { return m.Covers(class) })
+// tells apart, or everyone else. It must not be asked about entries with rules
+// whose Who is set (see Entry.HasWho): those do not have classes.
+func (g *Gateway) DecideClass(entry *Entry, via Via, class PrincipalMatch) Decision {
+	return g.decide(entry, via, matcher{
+		match: func(m PrincipalMatch) bool { return m.Covers(class) },
+		who:   func(Who) bool { return false },
+	})
+}
+
+// HasWho reports whether a rule about the entry tells principals apart by more
+// than names and prefixes.
+func (e *Entry) HasWho() bool {
+	return slices.ContainsFunc(e.Rules, func(r *Rule) bool { return r.Who != nil })
+}
+
+// matcher says which principals are meant.
+type matcher struct {
+	match func(PrincipalMatch) bool
+	who   func(Who) bool
+}
+
+func (m matcher) rule(r *Rule, via Via) bool {
+	return r.Via.Has(via) && slices.ContainsFunc(r.From, m.match) && (r.Who == nil || m.who(r.Who))
 }
 
 // decide is the verdict order of the policy language, in one place. It leaves
 // the audit rules out.
-func (g *Gateway) decide(entry *Entry, matches func(PrincipalMatch) bool) Decision {
+func (g *Gateway) decide(entry *Entry, via Via, m matcher) Decision {
 	d := Decision{Entry: entry}
 	if !entry.Registered {
 		d.Reason = NotRegistered
 		return d
 	}
-	if !entry.exported(g.TrustDomain, matches) {
+	if !entry.exported(g.TrustDomain, m.match) {
 		d.Reason = NotExported
 		return d
 	}
 	for _, action := range []Verdict{Deny, Allow} {
 		for _, r := range entry.Rules {
-			if r.Action == action && slices.ContainsFunc(r.From, matches) {
+			if r.Action == action && m.rule(r, via) {
 				d.Verdict, d.Rule = action, r
 				d.Reason = DenyRule
 				if action == Allow {
@@ -145,9 +190,12 @@ func (e *Entry) exported(trustDomain string, matches func(PrincipalMatch) bool) 
 }
 
 // ExportMatches returns whom the entry is exported to, one match a namespace;
-// nil means everyone.
+// nil means everyone, and an empty list nobody.
 func (e *Entry) ExportMatches(trustDomain string) []PrincipalMatch {
-	var out []PrincipalMatch
+	if e.ExportTo == nil {
+		return nil
+	}
+	out := make([]PrincipalMatch, 0, len(e.ExportTo))
 	for _, ns := range e.ExportTo {
 		out = append(out, PrincipalMatch{Kind: MatchPrefix, Value: NamespacePrefix(trustDomain, ns)})
 	}
@@ -156,7 +204,8 @@ func (e *Entry) ExportMatches(trustDomain string) []PrincipalMatch {
 
 // Matches reports whether the rule speaks for the principal.
 func (r *Rule) Matches(principal string) bool {
-	return slices.ContainsFunc(r.From, func(m PrincipalMatch) bool { return m.Matches(principal) })
+	return slices.ContainsFunc(r.From, func(m PrincipalMatch) bool { return m.Matches(principal) }) &&
+		(r.Who == nil || r.Who.Matches(principal))
 }
 
 // Covers reports whether the rule speaks about every name of the pattern.

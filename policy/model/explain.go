@@ -2,8 +2,7 @@ package model
 
 import (
 	"fmt"
-	"slices"
-	"strings"
+	"math"
 
 	"sallyport/pkg/hostname"
 )
@@ -25,8 +24,14 @@ func (g *Gateway) Explain(principal, host string) Trace {
 		t.Audit.Reason = t.Reason
 		return t
 	}
+	t.explain(g, ViaTLS, g.Decide(principal, name), name)
+	return t
+}
+
+// explain keeps the steps of a decision about a way of asking.
+func (t *Trace) explain(g *Gateway, via Via, d Decision, name hostname.Name) {
+	principal := t.Principal
 	t.Name = string(name)
-	d := g.Decide(principal, name)
 	t.Verdict, t.Reason = d.Verdict, d.Reason
 	var excepting []*Entry
 	for e := range g.entries.Covering(hostname.Exactly(name)) {
@@ -37,13 +42,12 @@ func (g *Gateway) Explain(principal, host string) Trace {
 	}
 	if d.Entry != nil {
 		t.explainEntry(g, d, principal, name)
-		t.explainRules(d, principal, excepting)
+		t.explainRules(d, via, principal, excepting)
 	}
 	if d.Reason == NotRegistered {
 		t.Similar = g.similar(name)
 	}
-	t.explainAudit(g, d, principal, name)
-	return t
+	t.explainAudit(g, d, via, principal, name)
 }
 
 func (t *Trace) explainEntry(g *Gateway, d Decision, principal string, name hostname.Name) {
@@ -66,12 +70,12 @@ func (t *Trace) explainEntry(g *Gateway, d Decision, principal string, name host
 
 // explainRules lists the entry's rules, then the near misses: rules of the less
 // specific entries that are not the entry's, because they except it.
-func (t *Trace) explainRules(d Decision, principal string, lessSpecific []*Entry) {
+func (t *Trace) explainRules(d Decision, via Via, principal string, lessSpecific []*Entry) {
 	for _, action := range []Verdict{Deny, Allow} {
 		for _, r := range d.Entry.Rules {
 			if r.Action == action {
 				host, _ := r.about(d.Entry.Pattern)
-				t.addRule(d, r, principal, host, hostname.Pattern{})
+				t.addRule(d, r, via, principal, host, hostname.Pattern{})
 			}
 		}
 	}
@@ -83,13 +87,13 @@ func (t *Trace) explainRules(d Decision, principal string, lessSpecific []*Entry
 			}
 			seen[r] = true
 			host, except := r.about(d.Entry.Pattern)
-			t.addRule(d, r, principal, host, except)
+			t.addRule(d, r, via, principal, host, except)
 		}
 	}
 }
 
-func (t *Trace) addRule(d Decision, r *Rule, principal string, host, except hostname.Pattern) {
-	tr := traceRule(r, principal, host, except)
+func (t *Trace) addRule(d Decision, r *Rule, via Via, principal string, host, except hostname.Pattern) {
+	tr := traceRule(r, via, principal, host, except)
 	switch {
 	case r == d.Rule:
 		tr.Decided = true
@@ -104,13 +108,13 @@ func (t *Trace) addRule(d Decision, r *Rule, principal string, host, except host
 	}
 }
 
-func (t *Trace) explainAudit(g *Gateway, d Decision, principal string, name hostname.Name) {
+func (t *Trace) explainAudit(g *Gateway, d Decision, via Via, principal string, name hostname.Name) {
 	t.Audit.Verdict, t.Audit.Reason = d.AuditVerdict, d.AuditReason
 	if d.AuditRule != nil {
 		t.Audit.Rule = d.AuditRule.ID.String()
 	}
 	for _, c := range g.audit.Covering(hostname.Exactly(name)) {
-		tr := traceRule(c.Rule, principal, c.Host, c.Except)
+		tr := traceRule(c.Rule, via, principal, c.Host, c.Except)
 		tr.Decided = c.Rule == d.AuditRule
 		t.Audit.Rules = append(t.Audit.Rules, tr)
 	}
@@ -125,33 +129,23 @@ func (r *Rule) about(p hostname.Pattern) (host, except hostname.Pattern) {
 	return
 }
 
-func traceRule(r *Rule, principal string, host, except hostname.Pattern) TraceRule {
+func traceRule(r *Rule, via Via, principal string, host, except hostname.Pattern) TraceRule {
 	t := TraceRule{
-		ID: r.ID.String(), Action: r.Action, Host: host.String(), From: make([]string, len(r.From)),
+		ID: r.ID.String(), Action: r.Action, Host: host.String(), From: r.subjects(math.MaxInt),
 		Position: r.Origin, Owner: r.Owner, Reason: r.Reason, Expires: r.Expires,
 	}
-	for i, m := range r.From {
-		t.From[i] = m.String()
-	}
-	i := slices.IndexFunc(r.From, func(m PrincipalMatch) bool { return m.Matches(principal) })
+	whom, matched := r.subjectOf(principal, mostWords)
 	switch {
 	case !except.IsZero():
 		t.Except = except.String()
 		t.Why = fmt.Sprintf("%s covers the host, but %s is excepted", host, except)
-	case i >= 0:
+	case !r.Via.Has(via):
+		t.Why = fmt.Sprintf("it is about %s", r.Via.asking())
+	case matched:
 		t.Matched = true
-		t.Why = fmt.Sprintf("%s covers the host, and %s the principal", host, r.From[i])
+		t.Why = fmt.Sprintf("%s covers the host, and %s the principal", host, whom)
 	default:
-		t.Why = "it is for " + few(t.From)
+		t.Why = "it is for " + r.isFor()
 	}
 	return t
-}
-
-// few is a list that stays short.
-func few(list []string) string {
-	const most = 3
-	if len(list) > most {
-		return fmt.Sprintf("%s and %d more", strings.Join(list[:most], ", "), len(list)-most)
-	}
-	return strings.Join(list, " and ")
 }

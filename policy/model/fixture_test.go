@@ -47,7 +47,7 @@ func rule(policy string, action model.Verdict, who string, hosts ...string) *mod
 	}
 	return &model.Rule{
 		ID: id(policy, 0), Action: action, From: []model.PrincipalMatch{match(who)}, To: []model.To{to},
-		Origin: diag.Position{File: policy + ".yaml", Line: 7, Column: 5},
+		Origin: diag.Position{File: policy + ".yaml", Line: 7, Column: 5}, Registers: action == model.Allow,
 	}
 }
 

@@ -96,6 +96,11 @@ const (
 	// TLS takes the app's TLS as it is; the principal comes from the source
 	// address.
 	TLS
+	// HTTP is a forward proxy inside mutual TLS: CONNECT, whose tunnel is judged
+	// by the server name inside once more, and plain requests, which the gateway
+	// sends on over TLS of its own (Dial.Originate). The principal is the URI SAN
+	// of the client certificate.
+	HTTP
 )
 
 // Listener is an entry of the gateway.
@@ -159,6 +164,9 @@ type Certificates struct {
 	Certificate string
 	Key         string
 	CA          string
+	// Roots are the authorities that hosts' certificates must come from where
+	// the gateway originates TLS.
+	Roots string
 }
 
 // Entry is one host pattern with the rules whose patterns cover it.
@@ -172,7 +180,7 @@ type Entry struct {
 	// RegisteredBy names, for a person, what is written there.
 	RegisteredBy string
 	// ExportTo are the namespaces that may use it, sorted; nil means every
-	// one.
+	// one, and an empty list none.
 	ExportTo []string
 	Dial     Dial
 	// Rules are the enforced rules that cover the pattern, sorted by ID.
@@ -193,6 +201,21 @@ type Dial struct {
 	// AllowPrivate lifts the private networks from the refused addresses, and
 	// nothing else: see guard.Classify.
 	AllowPrivate bool
+	// Originate says how the gateway speaks TLS to the host when a workload sends
+	// plain HTTP; nil means that it does not, and refuses such requests. A
+	// workload's own TLS always goes through as it is.
+	Originate *Originate
+}
+
+// Originate is the gateway's side of TLS to a host. The server name is always
+// the requested host.
+type Originate struct {
+	// Roots is a PEM file on the gateway with the authorities that the host's
+	// certificate must come from; empty means Gateway.Certificates.Roots.
+	Roots string
+	// SubjectAltNames are the DNS names of which the certificate must have one,
+	// sorted; none means the requested host itself.
+	SubjectAltNames []string
 }
 
 // Rule is one rule of one policy, resolved for one gateway's trust domain.
@@ -202,15 +225,27 @@ type Rule struct {
 	// From are the principals the rule speaks for, sorted and without
 	// redundant elements; never empty.
 	From []PrincipalMatch
-	To   []To
+	// Who narrows From to what exact names and prefixes cannot say (everyone
+	// but some, suffixes); nil if they say it all. If it is set, From is
+	// MatchAny.
+	Who Who
+	To  []To
+	// Via says which ways of asking the rule speaks about; zero means all.
+	Via Via
 	// Origin is the rule's place in its file.
 	Origin diag.Position
 	// Owner, Reason and Expires are those of the policy; any may be zero.
 	Owner   string
 	Reason  string
 	Expires time.Time
+	// Registers says of an Allow rule that it makes its hosts known. The native
+	// kinds' do; Istio's need a ServiceEntry beside them.
+	Registers bool
 	// Audit says that the rule is only evaluated and logged.
 	Audit bool
+	// NoteOnly says of an Audit rule that it would change nothing if it were
+	// enforced: connections that match are noted (Istio's action AUDIT).
+	NoteOnly bool
 }
 
 // To is one set of hosts of a rule.

@@ -16,6 +16,10 @@ const (
 	MatchPrefix
 	// MatchAny matches everyone, the anonymous principal included.
 	MatchAny
+	// MatchSuffix matches the principals that end with Value. It occurs in Who
+	// only: unlike names and prefixes, suffixes overlap without one covering the
+	// other.
+	MatchSuffix
 )
 
 // PrincipalMatch says whom a rule speaks for. A principal is a full SPIFFE ID,
@@ -33,25 +37,39 @@ func (m PrincipalMatch) Matches(principal string) bool {
 		return true
 	case MatchPrefix:
 		return principal != "" && strings.HasPrefix(principal, m.Value)
+	case MatchSuffix:
+		return principal != "" && strings.HasSuffix(principal, m.Value)
 	default:
 		return principal != "" && principal == m.Value
 	}
 }
 
-// Covers reports whether every principal that n matches is matched by m.
+// Covers reports whether every principal that n matches is matched by m. For
+// MatchSuffix it errs towards no.
 func (m PrincipalMatch) Covers(n PrincipalMatch) bool {
 	switch m.Kind {
 	case MatchAny:
 		return true
 	case MatchPrefix:
-		return n.Kind != MatchAny && strings.HasPrefix(n.Value, m.Value)
+		return n.Kind != MatchAny && n.Kind != MatchSuffix && strings.HasPrefix(n.Value, m.Value)
+	case MatchSuffix:
+		return (n.Kind == MatchExact || n.Kind == MatchSuffix) && n.Value != "" && strings.HasSuffix(n.Value, m.Value)
 	default:
 		return n.Kind == MatchExact && n.Value == m.Value
 	}
 }
 
-// Overlaps reports whether some principal is matched by both.
-func (m PrincipalMatch) Overlaps(n PrincipalMatch) bool { return m.Covers(n) || n.Covers(m) }
+// Overlaps reports whether some principal is matched by both. There is one with
+// any prefix and any suffix; two suffixes are nested or disjoint.
+func (m PrincipalMatch) Overlaps(n PrincipalMatch) bool {
+	if m.Covers(n) || n.Covers(m) {
+		return true
+	}
+	if m.Kind == MatchSuffix || n.Kind == MatchSuffix {
+		return m.Kind == MatchPrefix || n.Kind == MatchPrefix
+	}
+	return false
+}
 
 // String shows the match as a policy file would write it.
 func (m PrincipalMatch) String() string {
@@ -60,6 +78,8 @@ func (m PrincipalMatch) String() string {
 		return "*"
 	case MatchPrefix:
 		return m.Value + "*"
+	case MatchSuffix:
+		return "*" + m.Value
 	default:
 		return m.Value
 	}

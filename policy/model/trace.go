@@ -60,7 +60,8 @@ type TraceExported struct {
 	Exported bool `json:"exported"`
 	// Namespace is the principal's, empty if it has none.
 	Namespace string `json:"namespace,omitempty"`
-	// To are the namespaces that may; none listed means every one.
+	// To are the namespaces that may; if none is listed, either everyone may, or
+	// nobody.
 	To []string `json:"to,omitempty"`
 }
 

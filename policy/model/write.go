@@ -86,8 +86,10 @@ func (t Trace) writeHost(b *strings.Builder) {
 	}
 	step(b, "registered", "by "+by)
 	switch {
-	case len(t.Exported.To) == 0:
+	case len(t.Exported.To) == 0 && t.Exported.Exported:
 		step(b, "exported", "to every namespace")
+	case len(t.Exported.To) == 0:
+		step(b, "exported", "no, to no namespace")
 	case t.Exported.Exported:
 		step(b, "exported", "to "+t.Exported.Namespace)
 	default:

@@ -24,6 +24,10 @@ const maxMessage = 1000
 // that an edit costs only what was edited. The zero value is ready to use. It
 // is not safe for concurrent use.
 type Decoder struct {
+	// Namespace is that of Istio's documents that say none themselves, as with
+	// kubectl's -n. If it is empty, such documents are errors.
+	Namespace string
+
 	language *language
 	files    map[fileKey]decoded
 
@@ -37,8 +41,10 @@ type fileKey struct {
 
 // decoded is what one file says.
 type decoded struct {
-	docs  Documents
-	diags diag.List
+	docs Documents
+	// kustomization is what the file says if its name is a kustomization's.
+	kustomization *kustomization
+	diags         diag.List
 }
 
 // Decode decodes files, and finds everything that is wrong with any of them.
@@ -50,53 +56,42 @@ func (d *Decoder) Decode(files []source.File) (*Documents, diag.List) {
 	}
 	next := make(map[fileKey]decoded, len(files))
 	docs, diags := &Documents{}, diag.List(nil)
-	names := make(map[string]*Meta)
 	sorted := slices.SortedFunc(slices.Values(files), func(a, b source.File) int { return strings.Compare(a.Path, b.Path) })
-	for _, f := range sorted {
+	results := make([]decoded, len(sorted))
+	for i, f := range sorted {
 		key := fileKey{f.Path, f.Digest}
 		result, ok := d.files[key]
 		if !ok {
 			d.decodes++
 			result = d.language.decode(f)
 		}
-		next[key] = result
+		next[key], results[i] = result, result
 		diags = append(diags, result.diags...)
-		docs.Policies = take(docs.Policies, result.docs.Policies, &diags, names, "EgressPolicy", func(p *EgressPolicy) *Meta { return &p.Meta })
-		docs.Destinations = take(docs.Destinations, result.docs.Destinations, &diags, names, "Destination", func(d *Destination) *Meta { return &d.Meta })
-		docs.Gateways = take(docs.Gateways, result.docs.Gateways, &diags, names, "EgressGateway", func(g *EgressGateway) *Meta { return &g.Meta })
+	}
+	c := &collector{places: newFolders(sorted, results), names: make(map[string]*Meta)}
+	c.places.namespace = d.Namespace
+	for _, result := range results {
+		c.add(docs, result.docs)
 	}
 	d.files = next
+	diags = append(append(diags, c.places.diags...), c.diags...)
 	diags.Sort()
 	return docs, diags
-}
-
-// take adds the documents whose names are free.
-func take[T any](to, from []*T, diags *diag.List, names map[string]*Meta, kind string, meta func(*T) *Meta) []*T {
-	for _, doc := range from {
-		m := meta(doc)
-		key := kind + " " + m.Namespace + "/" + m.Name
-		if first := names[key]; first != nil {
-			where := ""
-			if m.Namespace != "" {
-				where = " in the namespace " + m.Namespace
-			}
-			diags.Errorf(m.NamePos, "duplicate-name", "another %s is named %s%s, at %s: give one of them another name", kind, m.Name, where, first.NamePos)
-			continue
-		}
-		names[key] = m
-		to = append(to, doc)
-	}
-	return to
 }
 
 // language is what the decoder knows: its tables.
 type language struct {
 	meanings meanings
 	kinds    []documentKind
+	istios   []documentKind
+	// customizes is the table of kustomizations.
+	customizes object[kustomization]
 }
 
 // documentKind is one kind of document.
 type documentKind struct {
+	// group is Istio's API group, empty for our own kinds.
+	group  string
 	name   string
 	schema func() jsonSchema
 	// read decodes a document and adds it to what was decoded.
@@ -105,11 +100,30 @@ type documentKind struct {
 
 func newLanguage() *language {
 	return &language{
-		meanings: newMeanings(),
+		meanings:   newMeanings(),
+		customizes: kustomizationTable(),
 		kinds: []documentKind{
 			newKind("EgressPolicy", egressPolicy(), func(docs *Documents, p *EgressPolicy) { docs.Policies = append(docs.Policies, p) }),
 			newKind("Destination", destination(), func(docs *Documents, d *Destination) { docs.Destinations = append(docs.Destinations, d) }),
 			newKind("EgressGateway", egressGateway(), func(docs *Documents, g *EgressGateway) { docs.Gateways = append(docs.Gateways, g) }),
+			newKind("PolicyTest", policyTest(), func(docs *Documents, t *PolicyTest) { docs.Tests = append(docs.Tests, t) }),
+		},
+		istios: []documentKind{
+			newKind("AuthorizationPolicy", authorizationPolicy(), func(docs *Documents, p *AuthorizationPolicy) {
+				docs.Istio.AuthorizationPolicies = append(docs.Istio.AuthorizationPolicies, p)
+			}).in("security.istio.io"),
+			newKind("ServiceEntry", serviceEntry(), func(docs *Documents, e *ServiceEntry) {
+				docs.Istio.ServiceEntries = append(docs.Istio.ServiceEntries, e)
+			}).in(networking),
+			newKind("Gateway", istioGateway(), func(docs *Documents, g *IstioGateway) {
+				docs.Istio.Gateways = append(docs.Istio.Gateways, g)
+			}).in(networking),
+			newKind("VirtualService", virtualService(), func(docs *Documents, v *VirtualService) {
+				docs.Istio.VirtualServices = append(docs.Istio.VirtualServices, v)
+			}).in(networking),
+			newKind("DestinationRule", destinationRule(), func(docs *Documents, d *DestinationRule) {
+				docs.Istio.DestinationRules = append(docs.Istio.DestinationRules, d)
+			}).in(networking),
 		},
 	}
 }
@@ -120,6 +134,27 @@ func newKind[T any](name string, o object[T], add func(*Documents, *T)) document
 			add(into, &v)
 		}
 	}}
+}
+
+func (k documentKind) in(group string) documentKind {
+	k.group = group
+	return k
+}
+
+// istio decodes one of Istio's documents.
+func (l *language) istio(r *reader, n *node, group string, into *Documents) {
+	name := n.get("kind")
+	i := slices.IndexFunc(l.istios, func(k documentKind) bool { return k.group == group && k.name == name.value })
+	if i < 0 {
+		var known []string
+		for _, k := range l.istios {
+			known = append(known, k.group+"'s "+k.name)
+		}
+		r.errorf(name, "unknown-kind", "%s's kind %s says nothing that a gateway for egress can honour; of Istio's kinds there are %s",
+			group, name.show(), strings.Join(known, ", "))
+		return
+	}
+	l.istios[i].read(r, n, into)
 }
 
 func (l *language) kindNames() []string {
@@ -145,7 +180,12 @@ func (l *language) decode(f source.File) (result decoded) {
 			result.diags[i].Message = clip(result.diags[i].Message, maxMessage)
 		}
 	}()
-	for _, n := range l.parse(r, f) {
+	docs := l.parse(r, f)
+	if isKustomization(f.Path) {
+		result.kustomization = l.kustomization(r, docs)
+		docs = nil
+	}
+	for _, n := range docs {
 		into := &result.docs
 		if n.faulty {
 			into = &Documents{} // look for more errors only
@@ -182,10 +222,16 @@ func (l *language) document(r *reader, n *node, into *Documents) {
 	}
 	version, name := n.get("apiVersion"), n.get("kind")
 	group, _, _ := strings.Cut(version.value, "/")
+	if n.has("kind") && name.value == "List" && version.value == "v1" {
+		l.list(r, n, into)
+		return
+	}
 	i := slices.IndexFunc(l.kinds, func(k documentKind) bool { return k.name == name.value })
 	switch {
-	case group == "security.istio.io" || group == "networking.istio.io":
-		r.errorf(version, "not-supported", "Istio kinds are not supported yet: write an EgressPolicy or a Destination of %s", APIVersion)
+	case group == kustomizationGroup:
+		r.errorf(version, "misplaced-kustomization", "a kustomization must be in a file named kustomization.yaml")
+	case strings.HasSuffix(group, ".istio.io"):
+		l.istio(r, n, group, into)
 	case n.has("apiVersion") && version.value != APIVersion:
 		r.errorf(version, "unknown-version", "the apiVersion %s is not known; %s", version.show(), suggest(version.value, []string{APIVersion}))
 	case !n.has("kind"):

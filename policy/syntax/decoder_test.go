@@ -126,6 +126,16 @@ apiVersion: sallyport.dev/v1
 kind: Destination
 metadata: {name: d}
 spec: {hosts: ["*.example.com"], resolve: {host: www.example.com}}
+---
+apiVersion: sallyport.dev/v1
+kind: Destination
+metadata: {name: e}
+spec: {hosts: [example.org], tls: Originate}
+---
+apiVersion: sallyport.dev/v1
+kind: Destination
+metadata: {name: f}
+spec: {hosts: [example.net], originate: {roots: /r.pem, subjectAltNames: [B.example.net, a.example.net]}, tls: Originate}
 `))
 	requireEqual(t, []*Destination{
 		{
@@ -143,6 +153,20 @@ spec: {hosts: ["*.example.com"], resolve: {host: www.example.com}}
 			Port:        443,
 			ResolveHost: "www.example.com",
 			ExportTo:    []string{"*"},
+		},
+		{
+			Meta:      Meta{Name: "e", Pos: place(18, 7), NamePos: place(19, 18)},
+			Hosts:     []Host{host(t, "example.org", place(20, 16))},
+			Port:      443,
+			ExportTo:  []string{"*"},
+			Originate: &model.Originate{},
+		},
+		{
+			Meta:      Meta{Name: "f", Pos: place(23, 7), NamePos: place(24, 18)},
+			Hosts:     []Host{host(t, "example.net", place(25, 16))},
+			Port:      443,
+			ExportTo:  []string{"*"},
+			Originate: &model.Originate{Roots: "/r.pem", SubjectAltNames: []string{"a.example.net", "b.example.net"}},
 		},
 	}, docs.Destinations)
 }
@@ -165,9 +189,10 @@ spec:
   dns: {resolvers: ["10.0.0.10:5353", "[2001:db8::1]:53", 10.0.0.11], family: All}
   addresses: {refuse: [192.0.2.0/24], allow: [10.0.0.0/8]}
   limits: {connections: 1, hosts: 2, connectTimeout: 3s, idleTimeout: 0s, maxDuration: 1h}
-  certificates: {certificate: /a, key: /b, ca: /c}
+  certificates: {certificate: /a, key: /b, ca: /c, roots: /r}
   accessLog: {path: /d}
   nodes: [spiffe://td/gateway]
+  istio: {namespace: egress, labels: {a: b}}
 ---
 apiVersion: sallyport.dev/v1
 kind: EgressGateway
@@ -201,19 +226,30 @@ metadata: {name: defaults}
 				Allow:  []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
 			},
 			Limits:       model.Limits{Connections: 1, Hosts: 2, ConnectTimeout: 3 * time.Second, MaxDuration: time.Hour},
-			Certificates: model.Certificates{Certificate: "/a", Key: "/b", CA: "/c"},
+			Certificates: model.Certificates{Certificate: "/a", Key: "/b", CA: "/c", Roots: "/r"},
 			AccessLog:    "/d",
 			Nodes:        []string{"spiffe://td/gateway"},
+			Istio: IstioGatewayPlace{
+				RootNamespace: "istio-system", Namespace: "egress", Labels: map[string]string{"a": "b"},
+				Service: "istio-egressgateway.egress.svc.cluster.local",
+			},
 		},
 		{
-			Meta:        Meta{Name: "defaults", Pos: place(23, 7), NamePos: place(25, 18)},
+			Meta:        Meta{Name: "defaults", Pos: place(24, 7), NamePos: place(26, 18)},
 			TrustDomain: "td",
 			Listeners: []Listener{
-				{Listener: model.Listener{Name: "m", Address: netip.MustParseAddr("0.0.0.0"), Port: 1, Protocol: model.MutualTLS}, Pos: place(24, 20)},
+				{Listener: model.Listener{Name: "m", Address: netip.MustParseAddr("0.0.0.0"), Port: 1, Protocol: model.MutualTLS}, Pos: place(25, 20)},
 			},
-			Limits:       model.Limits{Connections: 100_000, Hosts: 5, ConnectTimeout: 5 * time.Second, IdleTimeout: time.Hour},
-			Certificates: model.Certificates{Certificate: "/etc/sallyport/tls/tls.crt", Key: "/etc/sallyport/tls/tls.key", CA: "/c"},
-			AccessLog:    "/dev/stdout",
+			Limits: model.Limits{Connections: 100_000, Hosts: 5, ConnectTimeout: 5 * time.Second, IdleTimeout: time.Hour},
+			Certificates: model.Certificates{
+				Certificate: "/etc/sallyport/tls/tls.crt", Key: "/etc/sallyport/tls/tls.key", CA: "/c", Roots: "/etc/ssl/certs/ca-certificates.crt",
+			},
+			AccessLog: "/dev/stdout",
+			Istio: IstioGatewayPlace{
+				RootNamespace: "istio-system", Namespace: "istio-system",
+				Labels:  map[string]string{"istio": "egressgateway", "app": "istio-egressgateway"},
+				Service: "istio-egressgateway.istio-system.svc.cluster.local",
+			},
 		},
 	}, docs.Gateways)
 }

@@ -5,6 +5,7 @@ import (
 
 	"sallyport/pkg/diag"
 	"sallyport/pkg/hostname"
+	"sallyport/policy/model"
 )
 
 // destination is the table of Destination.
@@ -13,9 +14,9 @@ func destination() object[Destination] {
 		{word: "Refuse", doc: "a host that resolves to a private, loopback or link-local address is not connected to", v: false},
 		{word: "Allow", doc: "such addresses are connected to", v: true},
 	}
-	tls := []choice[struct{}]{
-		{word: "Passthrough", doc: "the workload's TLS goes through as it is"},
-		{word: "Originate", unbuilt: true},
+	tls := []choice[bool]{
+		{word: "Passthrough", doc: "the workload's TLS goes through as it is, and there is nothing else", v: false},
+		{word: originates, doc: "that too, and for workloads that send plain HTTP to a listener with protocol HTTP the gateway speaks TLS to the host", v: true},
 	}
 	spec := object[Destination]{
 		what:  "the spec of a Destination",
@@ -25,12 +26,29 @@ func destination() object[Destination] {
 			bind("port", "The port that the gateway connects to.", port("the port"), func(d *Destination, p uint16, _ *node) { d.Port = p }).or(443),
 			inline("resolve", "How the gateway finds the server. {} asks DNS for the name that the workload asked for.", resolve(),
 				func(d *Destination) *Destination { return d }),
-			bind("tls", "What happens to TLS."+choicesDoc(tls), oneOf("tls", tls...), func(*Destination, struct{}, *node) {}).or("Passthrough"),
+			bind("tls", "What happens to TLS."+choicesDoc(tls), oneOf("tls", tls...), func(d *Destination, yes bool, _ *node) {
+				if yes && d.Originate == nil {
+					d.Originate = &model.Originate{}
+				}
+			}).or("Passthrough"),
+			bind("originate", "How the gateway checks the host's certificate, with tls: Originate. Without it: by the gateway's certificates.roots and the host's name.",
+				originate().value(), func(d *Destination, o model.Originate, _ *node) { d.Originate = &o }),
 			bind("exportTo", `The namespaces whose workloads may use this destination: their names, "." for the Destination's own, or "*" for all.`,
 				listOf[string]{element: exportName(), least: 1, same: func(s string) string { return s }, twice: diag.Warning}.value(),
 				func(d *Destination, names []string, n *node) { d.ExportTo, d.ExportToPos = names, n.pos }).or([]string{"*"}),
 			bind("privateAddresses", "Whether the hosts may be at private addresses."+choicesDoc(private), oneOf("privateAddresses", private...),
 				func(d *Destination, allow bool, _ *node) { d.AllowPrivate = allow }).or("Refuse"),
+		},
+		rules: jsonSchema{
+			"if":   jsonSchema{"required": []string{"originate"}},
+			"then": jsonSchema{"required": []string{"tls"}, "properties": jsonSchema{"tls": jsonSchema{"const": originates}}},
+		},
+		check: func(r *reader, n *node, _ *Destination) bool {
+			if n.has("originate") && n.get("tls").value != originates {
+				r.errorf(n.get("originate"), "exclusive-fields", "originate says how the gateway speaks TLS, and it does so only with `tls: %s`", originates)
+				return false
+			}
+			return true
 		},
 	}
 	o := documentOf("Destination", "A Destination registers hosts, and says how the gateway reaches them.", true,
@@ -47,6 +65,33 @@ func destination() object[Destination] {
 		return true
 	}
 	return o
+}
+
+// originates is the word for TLS that the gateway speaks.
+const originates = "Originate"
+
+// originate is how the gateway speaks TLS.
+func originate() object[model.Originate] {
+	return object[model.Originate]{
+		what: "originate",
+		fields: []field[model.Originate]{
+			bind("roots", "A PEM file on the gateway with the authorities that the host's certificate must come from. Without it: the gateway's certificates.roots.",
+				filePath("the roots' file"), func(o *model.Originate, s string, _ *node) { o.Roots = s }),
+			bind("subjectAltNames", "The names of which the host's certificate must have one. Without it: the name that the workload asked for.",
+				listOf[hostname.Name]{
+					element: hostName(), least: 1,
+					same:  func(name hostname.Name) string { return string(name) },
+					twice: diag.Warning,
+				}.value(),
+				func(o *model.Originate, names []hostname.Name, _ *node) {
+					for _, name := range names {
+						o.SubjectAltNames = append(o.SubjectAltNames, string(name))
+					}
+					slices.Sort(o.SubjectAltNames)
+					o.SubjectAltNames = slices.Compact(o.SubjectAltNames)
+				}),
+		},
+	}
 }
 
 // resolve is how the server is found.

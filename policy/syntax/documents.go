@@ -22,6 +22,18 @@ type Documents struct {
 	Policies     []*EgressPolicy
 	Destinations []*Destination
 	Gateways     []*EgressGateway
+	Tests        []*PolicyTest
+	Istio        Istio
+}
+
+// Istio are the documents of Istio's kinds. Package istio gives them their
+// meaning.
+type Istio struct {
+	AuthorizationPolicies []*AuthorizationPolicy
+	ServiceEntries        []*ServiceEntry
+	Gateways              []*IstioGateway
+	VirtualServices       []*VirtualService
+	DestinationRules      []*DestinationRule
 }
 
 // Meta is what every document has.
@@ -92,16 +104,6 @@ type Host struct {
 	Pos     diag.Position
 }
 
-// Test is an expectation that a change must fulfil to be published.
-type Test struct {
-	// From selects one workload: a Principal without *, or a ServiceAccount.
-	// The zero Peer is the anonymous principal.
-	From   Peer
-	Host   hostname.Name
-	Expect model.Verdict
-	Pos    diag.Position
-}
-
 // Destination says how hosts are reached, and registers them.
 type Destination struct {
 	Meta
@@ -116,6 +118,9 @@ type Destination struct {
 	ExportTo     []string
 	ExportToPos  diag.Position
 	AllowPrivate bool // privateAddresses: Allow
+	// Originate is set if the gateway speaks TLS for workloads that send plain
+	// HTTP (tls: Originate).
+	Originate *model.Originate
 }
 
 // Address is an IP address and where it is written.
@@ -137,6 +142,20 @@ type EgressGateway struct {
 	Certificates  model.Certificates
 	AccessLog     string
 	Nodes         []string
+	Istio         IstioGatewayPlace
+}
+
+// IstioGatewayPlace is where the gateway would be in an Istio mesh: it says
+// which of Istio's documents are about it.
+type IstioGatewayPlace struct {
+	// RootNamespace is the mesh's; policies there apply to every gateway.
+	RootNamespace string // istio-system if absent
+	// Namespace is the gateway's own.
+	Namespace string // istio-system if absent
+	// Labels are the gateway's, which selectors look for.
+	Labels map[string]string // istio: egressgateway and app: istio-egressgateway if absent
+	// Service is the gateway's host name in the mesh, to which routes lead.
+	Service string // istio-egressgateway.NAMESPACE.svc.cluster.local if absent
 }
 
 // Listener is an element of spec.listeners.

@@ -35,6 +35,8 @@ func egressGateway() object[EgressGateway] {
 			bind("nodes", "The SPIFFE IDs of the gateways: who may fetch this configuration.",
 				listOf[string]{element: spiffeID(), same: func(s string) string { return s }, twice: diag.Warning}.value(),
 				func(g *EgressGateway, ids []string, _ *node) { g.Nodes = ids }),
+			inline("istio", "Where this gateway would be in an Istio mesh. It says which of Istio's documents are about it.", istioPlace(),
+				func(g *EgressGateway) *IstioGatewayPlace { return &g.Istio }),
 		},
 	}
 	o := documentOf("EgressGateway", "An EgressGateway describes a group of identical Envoys. Its name is their --service-cluster.", false,
@@ -46,11 +48,22 @@ func egressGateway() object[EgressGateway] {
 				Certificate: "/etc/sallyport/tls/tls.crt",
 				Key:         "/etc/sallyport/tls/tls.key",
 				CA:          "/etc/sallyport/tls/ca.crt",
+				Roots:       "/etc/ssl/certs/ca-certificates.crt",
 			},
 			AccessLog: "/dev/stdout",
+			Istio: IstioGatewayPlace{
+				RootNamespace: istioSystem,
+				Namespace:     istioSystem,
+				Labels:        istioEgressLabels(),
+			},
 		}
 	}
-	o.check = checkListeners
+	o.check = func(r *reader, n *node, g *EgressGateway) bool {
+		if g.Istio.Service == "" {
+			g.Istio.Service = "istio-egressgateway." + g.Istio.Namespace + ".svc.cluster.local"
+		}
+		return checkListeners(r, n, g)
+	}
 	return o
 }
 
@@ -58,7 +71,7 @@ func listener() object[Listener] {
 	protocols := []choice[model.Protocol]{
 		{word: "MutualTLS", doc: "the workload's proxy speaks mutual TLS, and its certificate says who it is; the app's own TLS travels inside", v: model.MutualTLS},
 		{word: "TLS", doc: "the app's TLS comes as it is, and the source address says who it is", v: model.TLS},
-		{word: "HTTP", unbuilt: true},
+		{word: "HTTP", doc: "a forward proxy inside mutual TLS: CONNECT, and plain requests that the gateway sends on over TLS", v: model.HTTP},
 	}
 	return object[Listener]{
 		what: "a listener",
@@ -185,6 +198,8 @@ func certificates() object[model.Certificates] {
 			bind("key", "Its private key.", filePath("the key"), func(c *model.Certificates, s string, _ *node) { c.Key = s }).or("/etc/sallyport/tls/tls.key"),
 			bind("ca", "The authorities that workloads' certificates must come from.", filePath("the authorities' file"),
 				func(c *model.Certificates, s string, _ *node) { c.CA = s }).or("/etc/sallyport/tls/ca.crt"),
+			bind("roots", "The authorities that hosts' certificates must come from where the gateway originates TLS.", filePath("the roots' file"),
+				func(c *model.Certificates, s string, _ *node) { c.Roots = s }).or("/etc/ssl/certs/ca-certificates.crt"),
 		},
 	}
 }

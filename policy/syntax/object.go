@@ -11,6 +11,9 @@ type object[T any] struct {
 	// start has the defaults; the zero T if nil.
 	start  func() T
 	fields []field[T]
+	// protoNames says that the fields may also be written as they are named in
+	// protobuf, sni_hosts for sniHosts, as Istio's own decoder allows.
+	protoNames bool
 	// rules are what the schema says beyond the single fields.
 	rules jsonSchema
 	// check looks at what more than one field says. It is called only if each
@@ -65,7 +68,7 @@ func (o object[T]) schema() jsonSchema {
 			required = append(required, f.name)
 		}
 	}
-	s := jsonSchema{"type": "object", "properties": properties, "additionalProperties": false}
+	s := jsonSchema{"type": "object", "properties": properties, "additionalProperties": false, fieldOrder: o.names()}
 	if len(required) > 0 {
 		s["required"] = required
 	}
@@ -92,9 +95,17 @@ func (o object[T]) read(r *reader, n *node) (T, bool) {
 	seen := make(map[string]bool, len(n.entries))
 	for _, e := range n.entries {
 		f := o.field(e.key.value)
+		if f == nil && o.protoNames {
+			f = o.field(camelCase(e.key.value))
+		}
 		if f == nil {
 			good = false
 			r.errorf(e.key, "unknown-field", "%s has no field %q; %s", o.what, e.key.value, suggest(e.key.value, o.names()))
+			continue
+		}
+		if seen[f.name] {
+			good = false
+			r.errorf(e.key, "duplicate-field", "the field %q is here twice, in two spellings", f.name)
 			continue
 		}
 		seen[f.name] = true
@@ -119,6 +130,17 @@ func (o object[T]) field(name string) *field[T] {
 		}
 	}
 	return nil
+}
+
+// camelCase is how JSON spells the name of a protobuf field.
+func camelCase(name string) string {
+	words := strings.Split(name, "_")
+	for i, w := range words[1:] {
+		if w != "" {
+			words[i+1] = strings.ToUpper(w[:1]) + w[1:]
+		}
+	}
+	return strings.Join(words, "")
 }
 
 func (o object[T]) names() []string {

@@ -4,7 +4,6 @@ import (
 	"slices"
 	"time"
 
-	"sallyport/pkg/hostname"
 	"sallyport/policy/model"
 )
 
@@ -144,25 +143,6 @@ func checkExcept(r *reader, n *node, t *To) bool {
 		good = false
 	}
 	return good
-}
-
-func test() object[Test] {
-	answers := verdicts("it must be allowed", "it must be refused")
-	rules, check := onlyOne("the workload of a test", false)
-	from := object[Peer]{what: "the workload of a test", fields: peerFields(spiffeID()), rules: rules, check: check}
-	return object[Test]{
-		what: "a test",
-		fields: []field[Test]{
-			bind("from", "The one workload that asks. Without it: one that is not known.", from.value(), func(t *Test, p Peer, _ *node) { t.From = p }),
-			bind("host", "The host name it asks for.", hostName(), func(t *Test, h hostname.Name, _ *node) { t.Host = h }).must(),
-			bind("expect", "The right answer."+choicesDoc(answers), oneOf("the expected answer", answers...),
-				func(t *Test, v model.Verdict, _ *node) { t.Expect = v }).must(),
-		},
-		check: func(_ *reader, n *node, t *Test) bool {
-			t.Pos = n.pos
-			return true
-		},
-	}
 }
 
 // checkNamespaces refuses what a policy cannot speak for.

@@ -16,7 +16,7 @@ const SchemaID = "https://sallyport.dev/schemas/v1.json"
 func Schema() ([]byte, error) {
 	var kinds []any
 	for _, k := range newLanguage().kinds {
-		kinds = append(kinds, k.schema())
+		kinds = append(kinds, withoutOrder(k.schema()))
 	}
 	var buf bytes.Buffer
 	e := json.NewEncoder(&buf)

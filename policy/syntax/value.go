@@ -122,14 +122,15 @@ type choice[V any] struct {
 	word string
 	doc  string
 	v    V
-	// unbuilt says that this will come, and is an error today.
-	unbuilt bool
+	// refused says why a value that Istio knows cannot be honoured; the value is
+	// an error then.
+	refused string
 }
 
 func oneOf[V any](what string, choices ...choice[V]) value[V] {
 	var words []string
 	for _, c := range choices {
-		if !c.unbuilt {
+		if c.refused == "" {
 			words = append(words, c.word)
 		}
 	}
@@ -142,15 +143,15 @@ func oneOf[V any](what string, choices ...choice[V]) value[V] {
 				return zero, false
 			}
 			i := slices.IndexFunc(choices, func(c choice[V]) bool { return c.word == n.value })
-			switch {
-			case i < 0:
+			if i < 0 {
 				r.errorf(n, "unknown-value", "%s cannot be %s; %s", what, n.value, suggest(n.value, words))
-			case choices[i].unbuilt:
-				r.errorf(n, "not-supported", "%s is not built yet; %s", n.value, suggest("", words))
-			default:
-				return choices[i].v, true
+				return zero, false
 			}
-			return zero, false
+			if why := choices[i].refused; why != "" {
+				r.errorf(n, "not-honoured", "%s cannot be honoured: %s", n.value, why)
+				return zero, false
+			}
+			return choices[i].v, true
 		},
 	}
 }
@@ -159,9 +160,7 @@ func oneOf[V any](what string, choices ...choice[V]) value[V] {
 func choicesDoc[V any](choices []choice[V]) string {
 	text := ""
 	for _, c := range choices {
-		if !c.unbuilt {
-			text += "\n- " + c.word + ": " + c.doc
-		}
+		text += "\n- " + c.word + ": " + c.doc
 	}
 	return text
 }

@@ -47,7 +47,7 @@ const (
 // name: the same client, the same origins, in turns.
 func BenchmarkConnection(b *testing.B) {
 	allowManyFiles(b, 8_192)
-	g := newConnectionRig(b)
+	g := newConnectionRig(b, func(*demo.Options) {})
 	all := contenders(b, g.stack, &g.log)
 	for _, c := range all {
 		g.memory(b, c)
@@ -88,18 +88,20 @@ type connectionRig struct {
 	found  map[*contender]*measured
 }
 
-func newConnectionRig(b *testing.B) *connectionRig {
+func newConnectionRig(b *testing.B, change func(*demo.Options)) *connectionRig {
 	b.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	g := &connectionRig{found: make(map[*contender]*measured)}
-	stack, err := demo.Start(ctx, demo.Options{
+	options := demo.Options{
 		Dir: b.TempDir(), Sites: sites(),
 		EnvoyLog: func(_, line string) { _, _ = g.log.Write([]byte(line + "\n")) },
 		StartControl: func(_ context.Context, policies string) (demo.ControlPlane, error) {
 			return serve(b, build(b), policies), nil
 		},
-	})
+	}
+	change(&options)
+	stack, err := demo.Start(ctx, options)
 	b.Cleanup(func() { require.NoError(b, stack.Close(), "%s", &g.log) })
 	require.NoError(b, err)
 	for i, address := range stack.Internet.Addresses() {
@@ -232,6 +234,25 @@ func (g *connectionRig) many(b *testing.B, n int, f func(int) error) {
 // dial makes one connection to a host through a contender, and says whether
 // its outer session was resumed.
 func (g *connectionRig) dial(c *contender, name string) (conn net.Conn, resumed bool, err error) {
+	through := c.through
+	if through == nil {
+		through = func(name string) (net.Conn, bool, error) { return g.tunnel(c, name) }
+	}
+	raw, resumed, err := through(name)
+	if err != nil {
+		return nil, false, fmt.Errorf("%s: %w", c.name, err)
+	}
+	config := g.client.Clone()
+	config.ServerName = name
+	inner := tls.Client(raw, config)
+	if err := inner.Handshake(); err != nil {
+		return nil, false, errors.Join(fmt.Errorf("%s: %s: %w", c.name, name, err), raw.Close())
+	}
+	return inner, resumed, nil
+}
+
+// tunnel connects to a contender, with TLS of its own if it speaks that.
+func (g *connectionRig) tunnel(c *contender, name string) (conn net.Conn, resumed bool, err error) {
 	raw, err := g.dialer.Dial("tcp", c.address.String())
 	if err != nil {
 		return nil, false, err
@@ -239,24 +260,16 @@ func (g *connectionRig) dial(c *contender, name string) (conn net.Conn, resumed 
 	if err := raw.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		return nil, false, errors.Join(err, raw.Close())
 	}
-	conn = raw
-	if c.outer != nil {
-		config := c.outer.Clone()
-		config.ServerName = name
-		tunnel := tls.Client(raw, config)
-		if err := tunnel.Handshake(); err != nil {
-			return nil, false, errors.Join(fmt.Errorf("%s: the proxy: %w", c.name, err), raw.Close())
-		}
-		resumed = tunnel.ConnectionState().DidResume
-		conn = tunnel
+	if c.outer == nil {
+		return raw, false, nil
 	}
-	config := g.client.Clone()
+	config := c.outer.Clone()
 	config.ServerName = name
-	inner := tls.Client(conn, config)
-	if err := inner.Handshake(); err != nil {
-		return nil, false, errors.Join(fmt.Errorf("%s: %s: %w", c.name, name, err), raw.Close())
+	outer := tls.Client(raw, config)
+	if err := outer.Handshake(); err != nil {
+		return nil, false, errors.Join(fmt.Errorf("the proxy: %w", err), raw.Close())
 	}
-	return inner, resumed, nil
+	return outer, outer.ConnectionState().DidResume, nil
 }
 
 // echo sends much, and reads it back.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -25,7 +26,10 @@ type contender struct {
 	// outer is how a client speaks TLS with the proxy itself; nil if it does
 	// not.
 	outer *tls.Config
-	usage func() envoy.Usage
+	// through makes a tunnel to a host by way of the proxy, if TLS alone is not
+	// the way, and says whether the session with the proxy was resumed.
+	through func(host string) (tunnel net.Conn, resumed bool, err error)
+	usage   func() envoy.Usage
 	// fresh replaces the process by a new one; nil if it is new.
 	fresh func()
 }

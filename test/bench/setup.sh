@@ -1,21 +1,25 @@
 #!/usr/bin/env bash
-# Installs the proxies that the gateway is compared with, where they are
+# Installs the proxies that the gateway is tried or compared with, where they are
 # missing: nginx with its stream module, and HAProxy, from Debian or Ubuntu.
-# No service is started: the benchmarks run them on loopback themselves.
+# `setup.sh nginx` is about that one alone. No service is started: tests and
+# benchmarks run them on loopback themselves.
 set -euo pipefail
 
 PATH=$PATH:/usr/sbin:/sbin
 missing=()
+wanted=" ${*:-nginx haproxy} "
 command -v nginx >/dev/null || missing+=(nginx)
 if ! nginx -V 2>&1 | grep -qE -- '--with-stream( |$)' &&
 	! ls /usr/lib/nginx/modules/ngx_stream_module.so >/dev/null 2>&1; then
 	missing+=(libnginx-mod-stream)
 fi
-command -v haproxy >/dev/null || missing+=(haproxy)
+if [[ $wanted == *" haproxy "* ]]; then
+	command -v haproxy >/dev/null || missing+=(haproxy)
+fi
 [ ${#missing[@]} -gt 0 ] || exit 0
 
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-	echo "The benchmarks compare the gateway with other proxies, and these are missing: ${missing[*]}." >&2
+	echo "The gateway is tried with other proxies, and these are missing: ${missing[*]}." >&2
 	echo "On Debian or Ubuntu: sudo apt-get install --no-install-recommends ${missing[*]}" >&2
 	exit 1
 fi

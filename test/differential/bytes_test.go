@@ -14,7 +14,7 @@ import (
 // contents are the deterministic bytes of resources, which is what is sent.
 func contents(t require.TestingT, res *translate.Resources) map[string]string {
 	out := make(map[string]string)
-	for kind, list := range map[string][]translate.Resource{"listener ": res.Listeners, "cluster ": res.Clusters, "secret ": res.Secrets} {
+	for kind, list := range map[string][]translate.Resource{"listener ": res.Listeners, "cluster ": res.Clusters, "routes ": res.Routes, "secret ": res.Secrets} {
 		for _, r := range list {
 			require.NotContains(t, out, kind+r.Name)
 			out[kind+r.Name] = content(t, r.Message)

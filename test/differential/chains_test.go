@@ -10,6 +10,8 @@ import (
 	clusters "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	listeners "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	rbac "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
+	httprbac "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
+	hcm "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	rbacfilter "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
 	snidfp "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/sni_dynamic_forward_proxy/v3"
 	tcpproxy "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
@@ -116,6 +118,13 @@ func checkEntryChain(c *listeners.FilterChain, inside map[string]bool) error {
 			checked = true
 		case *snidfp.FilterConfig:
 			return errors.New("an entry resolves a name")
+		case *hcm.HttpConnectionManager:
+			if !checked {
+				return errors.New("nothing looks at what the certificate says")
+			}
+			if err := checkHTTPFilters(m); err != nil {
+				return err
+			}
 		case *tcpproxy.TcpProxy:
 			if m.GetCluster() == "" || !inside[m.GetCluster()] {
 				return errors.New("an entry leads outside")
@@ -124,6 +133,40 @@ func checkEntryChain(c *listeners.FilterChain, inside map[string]bool) error {
 				return errors.New("nothing looks at what the certificate says")
 			}
 		}
+	}
+	return nil
+}
+
+// checkHTTPFilters: where no route says otherwise, an HTTP entry denies every
+// request, and then allows none.
+func checkHTTPFilters(m *hcm.HttpConnectionManager) error {
+	allows, denies := 0, 0
+	for _, f := range m.GetHttpFilters() {
+		rules := &httprbac.RBAC{}
+		if f.GetTypedConfig().UnmarshalTo(rules) != nil {
+			continue
+		}
+		if rules.GetRules() == nil {
+			return fmt.Errorf("HTTP filter %s has no rules, so it enforces nothing", f.GetName())
+		}
+		switch rules.GetRules().GetAction() {
+		case rbac.RBAC_ALLOW:
+			allows++
+			if len(rules.GetRules().GetPolicies()) > 0 {
+				return fmt.Errorf("HTTP filter %s allows whatever the host", f.GetName())
+			}
+		case rbac.RBAC_DENY:
+			for _, p := range rules.GetRules().GetPolicies() {
+				if p.GetPermissions()[0].GetAny() && p.GetPrincipals()[0].GetAny() {
+					denies++
+				}
+			}
+		default:
+			return fmt.Errorf("HTTP filter %s neither allows nor denies", f.GetName())
+		}
+	}
+	if allows != 1 || denies != 1 {
+		return errors.New("a request without a route is not denied, or allowed")
 	}
 	return nil
 }

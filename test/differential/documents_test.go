@@ -54,7 +54,7 @@ func gateway() *rapid.Generator[*syntax.EgressGateway] {
 				Family:    rapid.SampledFrom([]model.Family{model.FamilyAuto, model.FamilyV4Only, model.FamilyV6Only, model.FamilyV4Preferred, model.FamilyAll}).Draw(t, "family"),
 			},
 			Limits:       model.Limits{Connections: 100, Hosts: 1000, ConnectTimeout: 5 * time.Second, IdleTimeout: time.Hour},
-			Certificates: model.Certificates{Certificate: "/certs/gateway.crt", Key: "/certs/gateway.key", CA: "/certs/ca.crt"},
+			Certificates: model.Certificates{Certificate: "/certs/gateway.crt", Key: "/certs/gateway.key", CA: "/certs/ca.crt", Roots: "/certs/roots.crt"},
 			AccessLog:    "/dev/stdout",
 		}
 		g.Addresses.Allow = someRanges("10.9.0.0/16", "127.0.0.0/8").Draw(t, "allowed addresses")
@@ -62,6 +62,7 @@ func gateway() *rapid.Generator[*syntax.EgressGateway] {
 		g.Listeners = []syntax.Listener{
 			{Listener: model.Listener{Name: "mtls", Address: netip.IPv4Unspecified(), Port: 15443, Protocol: model.MutualTLS}},
 			{Listener: model.Listener{Name: "tls", Address: netip.IPv4Unspecified(), Port: 8443, Protocol: model.TLS, Sources: sources().Draw(t, "sources")}},
+			{Listener: model.Listener{Name: "http", Address: netip.IPv4Unspecified(), Port: 15080, Protocol: model.HTTP}},
 		}
 		return g
 	})
@@ -109,8 +110,13 @@ func aPolicy(name string) *rapid.Generator[*syntax.EgressPolicy] {
 		case 2:
 			p.Mode = syntax.Audit
 		}
-		for range rapid.IntRange(1, 3).Draw(t, "rules") {
-			p.Rules = append(p.Rules, rule(p.Namespace).Draw(t, "rule"))
+		for i := range rapid.IntRange(1, 3).Draw(t, "rules") {
+			r := rule(p.Namespace).Draw(t, "rule")
+			if i > 0 && p.Namespace == "" && rapid.IntRange(0, 4).Draw(t, "part") == 0 {
+				r.Action = p.Rules[0].Action
+				r.From = append([]syntax.Peer{partMarked(0)}, via().Draw(t, "via")...)
+			}
+			p.Rules = append(p.Rules, r)
 		}
 		return p
 	})
@@ -119,8 +125,8 @@ func aPolicy(name string) *rapid.Generator[*syntax.EgressPolicy] {
 func rule(namespace string) *rapid.Generator[syntax.Rule] {
 	return rapid.Custom(func(t *rapid.T) syntax.Rule {
 		r := syntax.Rule{Action: rapid.SampledFrom([]model.Verdict{model.Allow, model.Allow, model.Deny}).Draw(t, "action")}
-		r.From = rapid.SliceOfN(peer(namespace), 0, 3).Draw(t, "from")
-		if rapid.IntRange(0, 19).Draw(t, "very many") == 0 {
+		r.From = from(namespace).Draw(t, "from")
+		if rapid.IntRange(0, 19).Draw(t, "very many") == 0 && !marked(r.From, whereMark) {
 			ns := namespace
 			if ns == "" {
 				ns = "a"
@@ -136,6 +142,32 @@ func rule(namespace string) *rapid.Generator[syntax.Rule] {
 			})
 		}
 		return r
+	})
+}
+
+// from draws whom a rule is for, and about which way of asking.
+func from(namespace string) *rapid.Generator[[]syntax.Peer] {
+	return rapid.Custom(func(t *rapid.T) []syntax.Peer {
+		if namespace != "" {
+			return rapid.SliceOfN(peer(namespace), 0, 3).Draw(t, "peers")
+		}
+		out := via().Draw(t, "via")
+		if rapid.IntRange(0, 2).Draw(t, "where") == 0 {
+			return append(out, whereMarked(aWho().Draw(t, "who")))
+		}
+		return append(out, rapid.SliceOfN(peer(namespace), 0, 3).Draw(t, "peers")...)
+	})
+}
+
+// via draws a mark, or none.
+func via() *rapid.Generator[[]syntax.Peer] {
+	return rapid.Custom(func(t *rapid.T) []syntax.Peer {
+		switch v := rapid.SampledFrom([]model.Via{0, 0, 0, model.ViaTLS, model.ViaHTTP}).Draw(t, "via"); v {
+		case 0:
+			return nil
+		default:
+			return []syntax.Peer{viaMarked(v)}
+		}
 	})
 }
 
@@ -183,9 +215,12 @@ func destination(name string) *rapid.Generator[*syntax.Destination] {
 			},
 			Hosts:        hosts(rapid.SliceOfNDistinct(pattern(), 1, 2, rapid.ID).Draw(t, "hosts")),
 			Port:         rapid.SampledFrom([]uint16{0, 443, 8443}).Draw(t, "port"),
-			ExportTo:     rapid.SampledFrom([][]string{nil, {"*"}, {"."}, {"a"}, {"ab", "."}, {"b", "nobody"}}).Draw(t, "exportTo"),
+			ExportTo:     rapid.SampledFrom([][]string{nil, {"*"}, {"."}, {"a"}, {"ab", "."}, {"b", "nobody"}, {toNobody}}).Draw(t, "exportTo"),
 			AllowPrivate: rapid.IntRange(0, 3).Draw(t, "private") == 0,
 		}
+		d.Originate = rapid.SampledFrom([]*model.Originate{
+			nil, nil, {}, {SubjectAltNames: []string{"common.server.test"}}, {Roots: "/certs/others.crt"},
+		}).Draw(t, "originate")
 		switch rapid.IntRange(0, 3).Draw(t, "resolve") {
 		case 0:
 			d.ResolveHost = "common.server.test"
@@ -200,5 +235,6 @@ func destination(name string) *rapid.Generator[*syntax.Destination] {
 func compiled(t require.TestingT, docs *syntax.Documents) *model.Gateway {
 	m, diags := compile.Compile(docs, now())
 	require.NoError(t, diags.Err())
+	unmark(t, m.Gateways[0])
 	return m.Gateways[0]
 }

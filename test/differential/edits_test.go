@@ -42,7 +42,16 @@ func edited(t *rapid.T, docs *syntax.Documents) *syntax.Documents {
 		},
 		"other principals": func() {
 			if p := somePolicy(t, out); p != nil {
-				p.Rules[0].From = rapid.SliceOfN(peer(p.Namespace), 0, 3).Draw(t, "from")
+				p.Rules[0].From = from(p.Namespace).Draw(t, "from")
+			}
+		},
+		"other conditions": func() {
+			for _, p := range out.Policies {
+				for i, r := range p.Rules {
+					if marked(r.From, whereMark) {
+						p.Rules[i].From = []syntax.Peer{whereMarked(aWho().Draw(t, "who"))}
+					}
+				}
 			}
 		},
 		"other hosts": func() {
@@ -75,7 +84,7 @@ func edited(t *rapid.T, docs *syntax.Documents) *syntax.Documents {
 			if len(out.Destinations) > 0 {
 				d := out.Destinations[rapid.IntRange(0, len(out.Destinations)-1).Draw(t, "which")]
 				drawn := destination("drawn").Draw(t, "destination")
-				d.Port, d.ExportTo, d.AllowPrivate = drawn.Port, drawn.ExportTo, drawn.AllowPrivate
+				d.Port, d.ExportTo, d.AllowPrivate, d.Originate = drawn.Port, drawn.ExportTo, drawn.AllowPrivate, drawn.Originate
 				d.ResolveHost, d.ResolveAddresses = drawn.ResolveHost, drawn.ResolveAddresses
 			}
 		},

@@ -28,7 +28,7 @@ import (
 	"sallyport/pkg/lab"
 	"sallyport/policy/model"
 	"sallyport/test/differential/reader"
-	"sallyport/test/differential/standalone"
+	"sallyport/xds/standalone"
 )
 
 var envoySeed = flag.Int("envoy-seed", 0, "the policies and connections of TestEnvoyAgrees; 0 is a new one each time")
@@ -85,10 +85,10 @@ type setup struct {
 	origins   []*origin
 	log       chan string
 	shown     string // the policy
+	known     bool   // every source address is somebody's
 }
 
-// start draws a policy, and starts an Envoy with it. Ports and addresses become
-// those of this machine; nothing else of the policy is changed.
+// start draws a policy, and starts an Envoy with it.
 func (s *setup) start(t *testing.T, seed int, certificates standalone.Certificates) {
 	t.Helper()
 	docs := rapid.Custom(func(t *rapid.T) *model.Gateway {
@@ -96,7 +96,14 @@ func (s *setup) start(t *testing.T, seed int, certificates standalone.Certificat
 		s.shown = show(docs)
 		return compiled(t, docs)
 	})
-	g := docs.Example(seed)
+	s.known = s.random.IntN(2) == 0
+	s.run(t, docs.Example(seed), certificates)
+}
+
+// run starts an Envoy with a policy. Ports and addresses become those of this
+// machine; nothing else of the policy is changed.
+func (s *setup) run(t *testing.T, g *model.Gateway, certificates standalone.Certificates) {
+	t.Helper()
 	one := startOrigin(t, "127.0.0.1:0")
 	s.origins = []*origin{one, startOrigin(t, "127.0.0.1:0")}
 	s.dns = startDNS(t, one.address.Addr())
@@ -131,8 +138,13 @@ func (s *setup) start(t *testing.T, seed int, certificates standalone.Certificat
 	s.log = make(chan string, 1000)
 	s.process, err = envoy.Start(s.ctx, envoy.ProcessOptions{
 		Config: path, Concurrency: 1, Flags: []string{"--log-level", "error", "--file-flush-interval-msec", "10"},
-		AccessLog: func(line string) { s.log <- line },
-		Log:       func(line string) { t.Logf("envoy: %s", line) },
+		AccessLog: func(line string) {
+			select {
+			case s.log <- line:
+			default: // nobody is reading
+			}
+		},
+		Log: func(line string) { t.Logf("envoy: %s", line) },
 	})
 	require.NoError(t, err)
 	require.NoError(t, s.process.Ready(s.ctx), s.shown)
@@ -147,7 +159,7 @@ func (s *setup) stop(t *testing.T) {
 func (s *setup) sources() []model.Source {
 	var out []model.Source
 	prefixes := []string{"127.1.0.0/16", "127.1.1.0/24", "127.1.1.1/32", "127.2.0.0/16"}
-	if s.random.IntN(2) == 0 {
+	if s.known {
 		prefixes = append(prefixes, "0.0.0.0/0")
 	}
 	for _, prefix := range prefixes {
@@ -174,9 +186,8 @@ type attempt struct {
 	want reader.Verdict
 }
 
-// sample draws connections: grants as often as refusals, if there are any.
-func (s *setup) sample(t *testing.T) []attempt {
-	t.Helper()
+// callers are ways of being someone at this machine's gateway.
+func (s *setup) callers() []caller {
 	var callers []caller
 	for _, source := range []string{"127.0.0.9", "127.1.9.9", "127.1.1.9", "127.1.1.1", "127.2.0.1"} {
 		addr := netip.MustParseAddr(source)
@@ -192,6 +203,21 @@ func (s *setup) sample(t *testing.T) []attempt {
 			})
 		}
 	}
+	return callers
+}
+
+// attempt is a connection, and what the reader says of it.
+func (s *setup) attempt(t *testing.T, c caller, name string) attempt {
+	t.Helper()
+	c.from.Hello = &reader.Hello{ServerName: name}
+	v, err := s.reader.Connect(c.from, func(string) []netip.Addr { return []netip.Addr{s.dns.answer} })
+	require.NoError(t, err)
+	return attempt{caller: c, name: name, want: v}
+}
+
+// sample draws connections: grants as often as refusals, if there are any.
+func (s *setup) sample(t *testing.T) []attempt {
+	t.Helper()
 	var names []string
 	for _, name := range meantNames(s.gateway) {
 		names = append(names, name, name, name, name)
@@ -199,14 +225,9 @@ func (s *setup) sample(t *testing.T) []attempt {
 	}
 	names = append(names, "")
 	var allowed, refused []attempt
-	for _, c := range callers {
+	for _, c := range s.callers() {
 		for _, name := range names {
-			c.from.Hello = &reader.Hello{ServerName: name}
-			v, err := s.reader.Connect(c.from, func(string) []netip.Addr { return []netip.Addr{s.dns.answer} })
-			require.NoError(t, err)
-			a := attempt{caller: c, name: name, want: v}
-			a.from.Hello = &reader.Hello{ServerName: name}
-			if v.Connected {
+			if a := s.attempt(t, c, name); a.want.Connected {
 				allowed = append(allowed, a)
 			} else {
 				refused = append(refused, a)

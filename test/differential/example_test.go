@@ -25,7 +25,7 @@ func exampleDocuments() *syntax.Documents {
 		Gateways: []*syntax.EgressGateway{{
 			Meta: syntax.Meta{Name: "egress"}, TrustDomain: trustDomain, AllowAny: true,
 			Limits:       model.Limits{Connections: 100, Hosts: 100, ConnectTimeout: 5 * time.Second},
-			Certificates: model.Certificates{Certificate: "/certs/gateway.crt", Key: "/certs/gateway.key", CA: "/certs/ca.crt"},
+			Certificates: model.Certificates{Certificate: "/certs/gateway.crt", Key: "/certs/gateway.key", CA: "/certs/ca.crt", Roots: "/certs/roots.crt"},
 			AccessLog:    "/dev/stdout",
 			Listeners: []syntax.Listener{
 				{Listener: model.Listener{Name: "mtls", Address: netip.IPv4Unspecified(), Port: 15443, Protocol: model.MutualTLS}},
@@ -33,6 +33,7 @@ func exampleDocuments() *syntax.Documents {
 					Name: "tls", Address: netip.IPv4Unspecified(), Port: 8443, Protocol: model.TLS,
 					Sources: []model.Source{{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Principal: x}, {Prefix: netip.MustParsePrefix("10.1.0.0/16"), Principal: z}},
 				}},
+				{Listener: model.Listener{Name: "http", Address: netip.IPv4Unspecified(), Port: 15080, Protocol: model.HTTP}},
 			},
 		}},
 		Policies: []*syntax.EgressPolicy{
@@ -50,7 +51,7 @@ func exampleDocuments() *syntax.Documents {
 		Destinations: []*syntax.Destination{
 			{Meta: syntax.Meta{Name: "static"}, Hosts: hosts(patterns("static.test")), ResolveAddresses: []syntax.Address{{Addr: netip.MustParseAddr("9.9.9.9")}}},
 			{Meta: syntax.Meta{Name: "common"}, Hosts: hosts(patterns("*.common.test")), ResolveHost: "server.test", Port: 8443},
-			{Meta: syntax.Meta{Name: "private", Namespace: "a"}, Hosts: hosts(patterns("plain.test")), AllowPrivate: true, ExportTo: []string{"."}},
+			{Meta: syntax.Meta{Name: "private", Namespace: "a"}, Hosts: hosts(patterns("plain.test")), AllowPrivate: true, ExportTo: []string{"."}, Originate: &model.Originate{}},
 		},
 	}
 }

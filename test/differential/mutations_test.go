@@ -51,7 +51,9 @@ func inProxy(change func(*tcpproxy.TcpProxy)) mutation {
 	return func(t *testing.T, c *listeners.FilterChain) bool {
 		f := c.GetFilters()[len(c.GetFilters())-1]
 		m := &tcpproxy.TcpProxy{}
-		require.NoError(t, f.GetTypedConfig().UnmarshalTo(m))
+		if f.GetTypedConfig().UnmarshalTo(m) != nil {
+			return false
+		}
 		before := proto.Clone(m)
 		change(m)
 		f.ConfigType = &listeners.Filter_TypedConfig{TypedConfig: packed(t, m)}

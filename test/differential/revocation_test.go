@@ -1,6 +1,7 @@
 package differential
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -12,8 +13,8 @@ import (
 // Whoever loses access also loses the connections that are open: a filter chain
 // that served them goes, or changes, and so Envoy drains it.
 func TestRevocationsDrain(t *testing.T) {
-	revoked := 0
-	for range 2 {
+	revoked, conditional := 0, 0
+	for range 3 {
 		rapid.Check(t, func(t *rapid.T) {
 			docs := documents().Draw(t, "documents")
 			other := edited(t, docs)
@@ -42,6 +43,9 @@ func TestRevocationsDrain(t *testing.T) {
 						continue
 					}
 					revoked++
+					if strings.HasSuffix(before.Last().Chain, "|where") {
+						conditional++
+					}
 					if !drains(changed, before.Path) {
 						t.Fatalf("%s loses %s: %+v, and its connections stay open in %v\nbefore:\n%safter:\n%s", c.principal, name, after, before.Path, show(docs), show(other))
 					}
@@ -49,8 +53,9 @@ func TestRevocationsDrain(t *testing.T) {
 			}
 		})
 	}
-	t.Logf("%d connections revoked", revoked)
+	t.Logf("%d connections revoked, of which %d by rules with conditions", revoked, conditional)
 	require.Greater(t, revoked, 100)
+	require.Greater(t, conditional, 10)
 }
 
 // drains reports whether a chain on the path, or a whole listener, is drained.

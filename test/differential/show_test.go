@@ -2,8 +2,10 @@ package differential
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
+	"sallyport/policy/model"
 	"sallyport/policy/syntax"
 )
 
@@ -11,8 +13,9 @@ import (
 func show(docs *syntax.Documents) string {
 	var b strings.Builder
 	for _, g := range docs.Gateways {
+		i := slices.IndexFunc(g.Listeners, func(l syntax.Listener) bool { return l.Protocol == model.TLS })
 		fmt.Fprintf(&b, "gateway: trustDomain %s, allowAny %v, defaultAction %v, addresses %v, family %v, sources %v\n",
-			g.TrustDomain, g.AllowAny, g.DefaultAction, g.Addresses, g.DNS.Family, g.Listeners[len(g.Listeners)-1].Sources)
+			g.TrustDomain, g.AllowAny, g.DefaultAction, g.Addresses, g.DNS.Family, g.Listeners[i].Sources)
 	}
 	for _, p := range docs.Policies {
 		fmt.Fprintf(&b, "policy %s/%s: mode %v, expires %v\n", p.Namespace, p.Name, p.Mode, p.Expires)
@@ -32,8 +35,8 @@ func show(docs *syntax.Documents) string {
 		}
 	}
 	for _, d := range docs.Destinations {
-		fmt.Fprintf(&b, "destination %s/%s: %v, port %d, host %q, addresses %v, exportTo %v, private %v\n",
-			d.Namespace, d.Name, patternsOf(d.Hosts), d.Port, d.ResolveHost, d.ResolveAddresses, d.ExportTo, d.AllowPrivate)
+		fmt.Fprintf(&b, "destination %s/%s: %v, port %d, host %q, addresses %v, exportTo %v, private %v, originate %v\n",
+			d.Namespace, d.Name, patternsOf(d.Hosts), d.Port, d.ResolveHost, d.ResolveAddresses, d.ExportTo, d.AllowPrivate, d.Originate)
 	}
 	return b.String()
 }

@@ -13,7 +13,7 @@ import (
 	"sallyport/envoy"
 	"sallyport/pkg/ca"
 	"sallyport/policy"
-	"sallyport/test/differential/standalone"
+	"sallyport/xds/standalone"
 )
 
 // A real Envoy takes what package translate expects of itself.

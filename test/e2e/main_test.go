@@ -1,29 +1,106 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
-// binary is built once: the tests run what users run.
-var binary string
+// binary is built once: the tests run what users run. goGet is the client of
+// package clients.
+var binary, goGet string
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
+// binariesVariable names the directory of what was built, in a second run of
+// this test in a network namespace.
+const binariesVariable = "SALLYPORT_E2E_BINARIES"
+
 func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "sallyport-e2e")
+	dir := os.Getenv(binariesVariable)
+	again := dir != ""
+	if !again {
+		var err error
+		if dir, err = os.MkdirTemp("", "sallyport-e2e"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+	}
+	binary, goGet = filepath.Join(dir, "sallyport"), filepath.Join(dir, "get")
+	if again {
+		if err := raiseLoopback(); err != nil {
+			fmt.Fprintln(os.Stderr, "raising the loopback interface of a network namespace:", err)
+			return 1
+		}
+		return m.Run()
+	}
+	for path, of := range map[string]string{binary: "sallyport/cmd/sallyport", goGet: "sallyport/test/e2e/clients"} {
+		if out, err := exec.Command("go", "build", "-o", path, of).CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "building %s: %v\n%s", of, err, out)
+			return 1
+		}
+	}
+	if mayUsePort443() {
+		return m.Run()
+	}
+	return runInNamespace(dir)
+}
+
+// mayUsePort443 reports whether the pretend internet can be where the policies
+// of the examples expect the real one.
+func mayUsePort443() bool {
+	l, err := net.Listen("tcp", "127.0.1.254:443")
+	if err == nil {
+		_ = l.Close()
+	}
+	return !errors.Is(err, fs.ErrPermission)
+}
+
+// runInNamespace runs the tests in a network namespace of their own, in which a
+// user who is not root has every port. They need nothing but loopback.
+func runInNamespace(binaries string) int {
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Env = append(os.Environ(), binariesVariable+"="+binaries)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
+		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
+	}
+	err := cmd.Run()
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &exit):
+		return exit.ExitCode()
+	default:
+		fmt.Fprintf(os.Stderr, "the tests need port 443 of 127.0.1.1: run them as root, or allow unprivileged network namespaces, or "+
+			"sysctl -w net.ipv4.ip_unprivileged_port_start=443 (%v)\n", err)
+		return 1
+	}
+}
+
+// raiseLoopback is `ip link set lo up`.
+func raiseLoopback() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
+		return err
 	}
-	defer os.RemoveAll(dir)
-	binary = filepath.Join(dir, "sallyport")
-	if out, err := exec.Command("go", "build", "-o", binary, "sallyport/cmd/sallyport").CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "building sallyport: %v\n%s", err, out)
-		return 1
+	defer unix.Close(fd)
+	request, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
 	}
-	return m.Run()
+	request.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
+	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, request)
 }

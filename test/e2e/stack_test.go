@@ -42,6 +42,10 @@ type rig struct {
 	ctx     context.Context
 	log     *demo.FlowLog
 	control *process
+	// raw is the gateway's access log as it was written.
+	raw *lines
+	// allowed are more address ranges that examples may lead to.
+	allowed []string
 }
 
 // start brings a rig up with a policy, and takes it down with the test.
@@ -56,13 +60,19 @@ func start(t *testing.T, files map[string]string, sites ...lab.Site) *rig {
 
 func newRig(t *testing.T, sites ...lab.Site) *rig {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	return rigWith(t, 2*time.Minute, func(o *demo.Options) { o.Sites = sites })
+}
+
+// rigWith brings a rig up that is to be done within a time.
+func rigWith(t *testing.T, within time.Duration, change func(*demo.Options)) *rig {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), within)
 	t.Cleanup(cancel)
-	r := &rig{t: t, ctx: ctx, log: &demo.FlowLog{}}
+	r := &rig{t: t, ctx: ctx, log: &demo.FlowLog{}, raw: &lines{}}
 	var envoyLog lines
 	o := demo.Options{
 		Dir: t.TempDir(), Workloads: []string{us, canada},
-		AccessLog: r.log.Line,
+		AccessLog: func(line string) { r.raw.add(line); r.log.Line(line) },
 		EnvoyLog:  func(who, line string) { envoyLog.add(who + ": " + line) },
 		StartControl: func(_ context.Context, policies string) (demo.ControlPlane, error) {
 			r.log.Gateway = inForce(policies)
@@ -71,9 +81,7 @@ func newRig(t *testing.T, sites ...lab.Site) *rig {
 			return r.control, err
 		},
 	}
-	if len(sites) > 0 {
-		o.Sites = sites
-	}
+	change(&o)
 	stack, err := demo.Start(ctx, o)
 	t.Cleanup(func() {
 		if t.Failed() {

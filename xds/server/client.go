@@ -189,8 +189,8 @@ func (c *client) settle(p *published) {
 	for _, typeURL := range snapshot.Types() {
 		sub := c.subscriptions[typeURL]
 		if sub == nil {
-			if typeURL == resourceSecrets {
-				continue // a gateway without TLS listeners asks for none
+			if !wildcardByDefault(typeURL) {
+				continue // a gateway without TLS or HTTP listeners asks for none
 			}
 			return
 		}

@@ -4,6 +4,7 @@ import (
 	"maps"
 
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/server/stream/v3"
 
 	"sallyport/xds/snapshot"
@@ -84,6 +85,8 @@ func wanted(sub *subscription, s *snapshot.Snapshot) []*snapshot.Item {
 }
 
 // wildcardByDefault reports whether a request that names nothing asks for
-// everything. That is an old form for clusters and listeners; secrets must be
-// named.
-func wildcardByDefault(typeURL string) bool { return typeURL != resourceSecrets }
+// everything. That is an old form for clusters and listeners; secrets and routes
+// must be named.
+func wildcardByDefault(typeURL string) bool {
+	return typeURL == resource.ClusterType || typeURL == resource.ListenerType
+}

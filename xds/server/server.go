@@ -11,7 +11,8 @@
 // What each stream guarantees:
 //
 //   - Clusters are sent before the secrets and listeners of the same snapshot,
-//     and listeners before those that lead to them (see package snapshot).
+//     listeners before those that lead to them, and routes last (see package
+//     snapshot).
 //   - One response of a type is outstanding at a time. The next one, made of the
 //     latest snapshot, follows its ACK or NACK.
 //   - A version that was rejected is not sent again on the stream; the next

@@ -70,7 +70,7 @@ type NodeStatus struct {
 
 // TypeStatus is what a gateway has of one type of resources.
 type TypeStatus struct {
-	// Type is "cluster", "secret" or "listener".
+	// Type is "cluster", "secret", "listener" or "route".
 	Type string `json:"type"`
 	// SentVersion, SentAt and Nonce are those of the last response; empty if
 	// the gateway had everything when it connected.
@@ -168,6 +168,8 @@ func kind(typeURL string) string {
 		return "secret"
 	case resource.ListenerType:
 		return "listener"
+	case resource.RouteType:
+		return "route"
 	default:
 		return ""
 	}

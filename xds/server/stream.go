@@ -19,9 +19,6 @@ import (
 )
 
 const (
-	resourceClusters = resource.ClusterType
-	resourceSecrets  = resource.SecretType
-
 	// answerWithin is how long a gateway may take to read a response, and then
 	// to answer it. Envoy needs milliseconds, or seconds while it warms
 	// clusters; one that takes longer is made to start over, and what was meant
@@ -204,14 +201,21 @@ func bringUpToDate[Q request, R any](c *client, str connection[Q, R], p protocol
 				c.has(sub, version)
 			}
 		}
-		if typeURL == resourceClusters && sub.waiting && (sub.sent.partial || sub.sent.version != version) {
-			// There are clusters that the gateway was not sent yet, and must be
-			// before the listeners that use them.
+		if usedByOthers(typeURL) && sub.waiting && (sub.sent.partial || sub.sent.version != version) {
+			// There are some that the gateway was not sent yet, and must be before
+			// what uses them.
 			return nil
 		}
 	}
 	c.settle(g)
 	return nil
+}
+
+// usedByOthers reports whether resources of the type must be there before those
+// of later types: clusters before listeners and routes, and listeners before the
+// routes that let something in to them.
+func usedByOthers(typeURL string) bool {
+	return typeURL == resource.ClusterType || typeURL == resource.ListenerType
 }
 
 // send gives up on a gateway that does not read: returning ends the stream, and

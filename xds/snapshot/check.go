@@ -21,10 +21,10 @@ func (e CheckError) Error() string {
 // were found when its version first appeared, so only the look-ups are done
 // anew. A reference is met by a resource of the same snapshot, never by one of
 // the gateway's bootstrap.
-func check(clusters, secrets, listeners *set) error {
+func check(clusters, secrets, listeners, routes *set) error {
 	var problems []string
-	wanted := make(map[string]bool)
-	for _, s := range []*set{clusters, secrets, listeners} {
+	wanted, routed := make(map[string]bool), make(map[string]bool)
+	for _, s := range []*set{clusters, secrets, listeners, routes} {
 		for _, item := range s.items {
 			report := func(format string, args ...any) {
 				problems = append(problems, fmt.Sprintf("%s %s: %s", kindOf(s.typeURL), item.Name, fmt.Sprintf(format, args...)))
@@ -43,6 +43,12 @@ func check(clusters, secrets, listeners *set) error {
 					report("secret %q does not exist", name)
 				}
 			}
+			for _, name := range item.refs.routes {
+				routed[name] = true
+				if routes.byName[name] == nil {
+					report("route configuration %q does not exist", name)
+				}
+			}
 			for _, name := range item.refs.internal {
 				switch to := listeners.byName[name]; {
 				case to == nil:
@@ -53,10 +59,15 @@ func check(clusters, secrets, listeners *set) error {
 			}
 		}
 	}
+	// A client asks for secrets and routes by name, so these would never be sent.
 	for _, item := range secrets.items {
-		// A client asks for secrets by name, so this one would never be sent.
 		if !wanted[item.Name] {
 			problems = append(problems, fmt.Sprintf("secret %s: nothing refers to it", item.Name))
+		}
+	}
+	for _, item := range routes.items {
+		if !routed[item.Name] {
+			problems = append(problems, fmt.Sprintf("%s %s: nothing refers to it", kindOf(routes.typeURL), item.Name))
 		}
 	}
 	if problems == nil {

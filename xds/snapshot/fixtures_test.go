@@ -11,6 +11,8 @@ import (
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpoint "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	route "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	hcm "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tcpproxy "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	tls "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"github.com/stretchr/testify/require"
@@ -113,6 +115,41 @@ func choose(t testing.TB, chain string) *xdsmatcher.Matcher_OnMatch {
 	return &xdsmatcher.Matcher_OnMatch{OnMatch: &xdsmatcher.Matcher_OnMatch_Action{
 		Action: &xdscore.TypedExtensionConfig{Name: chain, TypedConfig: pack(t, wrapperspb.String(chain))},
 	}}
+}
+
+// httpEntry is a listener that takes its routes over ADS.
+func httpEntry(t testing.TB, name, routes string) *listener.Listener {
+	t.Helper()
+	l := entry(t, name, "")
+	l.FilterChains[0].Filters = []*listener.Filter{{
+		Name:       "http",
+		ConfigType: &listener.Filter_TypedConfig{TypedConfig: pack(t, http(routes, overADS()))},
+	}}
+	return l
+}
+
+func http(routes string, from *core.ConfigSource) *hcm.HttpConnectionManager {
+	return &hcm.HttpConnectionManager{
+		StatPrefix:     "x",
+		RouteSpecifier: &hcm.HttpConnectionManager_Rds{Rds: &hcm.Rds{RouteConfigName: routes, ConfigSource: from}},
+	}
+}
+
+// routes is a route configuration with one route, to one cluster.
+func routes(name, to string) *route.RouteConfiguration {
+	return &route.RouteConfiguration{Name: name, VirtualHosts: []*route.VirtualHost{{
+		Name: "only", Domains: []string{"*"}, Routes: []*route.Route{{Action: &route.Route_Route{Route: &route.RouteAction{
+			ClusterSpecifier: &route.RouteAction_Cluster{Cluster: to},
+		}}}},
+	}}}
+}
+
+// withHTTP adds an HTTP entry to a gateway. By its name it would come first.
+func withHTTP(t testing.TB, r *translate.Resources) *translate.Resources {
+	t.Helper()
+	r.Listeners = append(r.Listeners, versioned(t, httpEntry(t, "a-proxy", "http")))
+	r.Routes = []translate.Resource{versioned(t, routes("http", "route"))}
+	return r
 }
 
 // byName is a matcher that looks up names, and otherwise goes on with next.

@@ -8,6 +8,7 @@ import (
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	hcm "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tls "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -17,10 +18,12 @@ import (
 // references are what one resource says about others. They depend on its
 // content alone, and are found once per version.
 type references struct {
-	// clusters, secrets and internal are names, sorted: clusters it sends to,
-	// secrets it wants over ADS, internal listeners its endpoints lead to.
+	// clusters, secrets, routes and internal are names, sorted: clusters it sends
+	// to, secrets and route configurations it wants over ADS, internal listeners
+	// its endpoints lead to.
 	clusters []string
 	secrets  []string
+	routes   []string
 	internal []string
 	// problems are references that can be judged without other resources, or
 	// not at all.
@@ -34,6 +37,7 @@ func referencesOf(m proto.Message) *references {
 	w := walker{
 		clusters: make(map[string]bool),
 		secrets:  make(map[string]bool),
+		routes:   make(map[string]bool),
 		internal: make(map[string]bool),
 		problems: make(map[string]bool),
 		packed:   make(map[string]bool),
@@ -45,13 +49,14 @@ func referencesOf(m proto.Message) *references {
 	return &references{
 		clusters: slices.Sorted(maps.Keys(w.clusters)),
 		secrets:  slices.Sorted(maps.Keys(w.secrets)),
+		routes:   slices.Sorted(maps.Keys(w.routes)),
 		internal: slices.Sorted(maps.Keys(w.internal)),
 		problems: slices.Sorted(maps.Keys(w.problems)),
 	}
 }
 
 type walker struct {
-	clusters, secrets, internal, problems map[string]bool
+	clusters, secrets, routes, internal, problems map[string]bool
 	// packed are the packed messages that were walked already: the chains of a
 	// listener repeat most of theirs.
 	packed map[string]bool
@@ -67,6 +72,10 @@ func (w *walker) message(m protoreflect.Message) {
 	case *tls.SdsSecretConfig:
 		if overADS(v.GetSdsConfig()) {
 			w.secrets[v.GetName()] = true
+		}
+	case *hcm.Rds:
+		if overADS(v.GetConfigSource()) {
+			w.routes[v.GetRouteConfigName()] = true
 		}
 	case *core.EnvoyInternalAddress:
 		w.internal[v.GetServerListenerName()] = true
@@ -135,7 +144,7 @@ func (w *walker) any(packed *anypb.Any) {
 	w.message(m.ProtoReflect())
 }
 
-// overADS reports whether the secret is one that this control plane has to
+// overADS reports whether a resource is one that this control plane has to
 // serve, not a file's or another server's.
 func overADS(c *core.ConfigSource) bool {
 	switch c.GetConfigSourceSpecifier().(type) {

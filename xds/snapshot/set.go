@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
@@ -189,7 +190,11 @@ func (s *set) changesSince(prev *set) Count {
 	return c
 }
 
-// kindOf is the last part of a type URL, in lower case: "listener".
+// kindOf is the word for a type: the last part of its URL, in lower case, as
+// "listener".
 func kindOf(typeURL string) string {
+	if typeURL == resource.RouteType {
+		return "route configuration"
+	}
 	return strings.ToLower(typeURL[strings.LastIndexByte(typeURL, '.')+1:])
 }

@@ -4,9 +4,11 @@
 // since the one before it is shared with it: neither marshalled nor checked
 // again.
 //
-// Ordering. A stream is always sent clusters before the listeners that use
-// them, and within one response the listeners that others lead to come first
-// (policy before route before entry). The other direction is covered by
+// Ordering. A stream is always sent clusters before the listeners and routes
+// that use them, and within one response the listeners that others lead to come
+// first (policy before route before entry). Routes come last: what they let in
+// must find the listeners behind them, and a listener that has no routes yet
+// waits for them. The other direction is covered by
 // retirement: a cluster that the resources no longer have stays in the next
 // snapshot, so that listeners still draining on it keep it, and goes with the
 // next real change after that. A snapshot in which nothing changed is the
@@ -26,8 +28,8 @@ import (
 
 // Types are the type URLs of what a snapshot holds, in the order in which a
 // stream must be sent them.
-func Types() [3]string {
-	return [...]string{resource.ClusterType, resource.SecretType, resource.ListenerType}
+func Types() [4]string {
+	return [...]string{resource.ClusterType, resource.SecretType, resource.ListenerType, resource.RouteType}
 }
 
 // Snapshot is everything one group of gateways is served at one time.
@@ -35,6 +37,7 @@ type Snapshot struct {
 	clusters  *set
 	secrets   *set
 	listeners *set
+	routes    *set
 	changes   Changes
 }
 
@@ -55,28 +58,32 @@ func New(prev *Snapshot, res *translate.Resources) (*Snapshot, error) {
 			clusters:  emptySet(resource.ClusterType),
 			secrets:   emptySet(resource.SecretType),
 			listeners: emptySet(resource.ListenerType),
+			routes:    emptySet(resource.RouteType),
 		}
-	} else if prev.clusters.holds(res.Clusters) && prev.secrets.holds(res.Secrets) && prev.listeners.holds(res.Listeners) {
+	} else if prev.clusters.holds(res.Clusters) && prev.secrets.holds(res.Secrets) &&
+		prev.listeners.holds(res.Listeners) && prev.routes.holds(res.Routes) {
 		return prev, nil
 	}
 
 	clusters, err1 := newSet(prev.clusters, res.Clusters)
 	secrets, err2 := newSet(prev.secrets, res.Secrets)
 	listeners, err3 := newSet(prev.listeners, res.Listeners)
-	if err := errors.Join(err1, err2, err3); err != nil {
+	routes, err4 := newSet(prev.routes, res.Routes)
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		return nil, err
 	}
-	if err := check(clusters, secrets, listeners); err != nil {
+	if err := check(clusters, secrets, listeners, routes); err != nil {
 		return nil, err
 	}
 
 	clusters.retire(prev.clusters)
-	byUse(listeners, clusters)
-	s := &Snapshot{clusters: clusters.finish(), secrets: secrets.finish(), listeners: listeners.finish()}
+	byUse(listeners, clusters, routes)
+	s := &Snapshot{clusters: clusters.finish(), secrets: secrets.finish(), listeners: listeners.finish(), routes: routes.finish()}
 	s.changes = Changes{
 		Clusters:  clusters.changesSince(prev.clusters),
 		Secrets:   secrets.changesSince(prev.secrets),
 		Listeners: listeners.changesSince(prev.listeners),
+		Routes:    routes.changesSince(prev.routes),
 	}
 	return s, nil
 }
@@ -159,6 +166,8 @@ func (s *Snapshot) of(typeURL string) *set {
 		return s.secrets
 	case resource.ListenerType:
 		return s.listeners
+	case resource.RouteType:
+		return s.routes
 	default:
 		return nil
 	}
@@ -169,11 +178,16 @@ type Changes struct {
 	Clusters  Count `json:"clusters"`
 	Secrets   Count `json:"secrets"`
 	Listeners Count `json:"listeners"`
+	Routes    Count `json:"routes"`
 }
 
 // String is the summary for a log line.
 func (c Changes) String() string {
-	return fmt.Sprintf("listeners %s, clusters %s, secrets %s", c.Listeners, c.Clusters, c.Secrets)
+	s := fmt.Sprintf("listeners %s, clusters %s, secrets %s", c.Listeners, c.Clusters, c.Secrets)
+	if c.Routes != (Count{}) { // most gateways have none
+		s += fmt.Sprintf(", routes %s", c.Routes)
+	}
+	return s
 }
 
 // Count is how many resources of one type differ.

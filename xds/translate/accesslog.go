@@ -36,6 +36,10 @@ func (b *builder) accessLog(g *model.Gateway, stage string) *accesslog.AccessLog
 		format["source"] = "%DOWNSTREAM_REMOTE_ADDRESS%"
 		format["downstreamFailure"] = "%DOWNSTREAM_TRANSPORT_FAILURE_REASON%"
 	}
+	return b.jsonLog(g, format)
+}
+
+func (b *builder) jsonLog(g *model.Gateway, format map[string]any) *accesslog.AccessLog {
 	fields, err := structpb.NewStruct(format)
 	if err != nil {
 		b.fail(err)
@@ -62,18 +66,22 @@ func (b *builder) failedHandshakes(g *model.Gateway) *accesslog.AccessLog {
 // endedHere logs the connections that the route stage did not hand on: refused
 // ones, and those that never got a filter chain, because their hello was too
 // large or never came.
-func (b *builder) endedHere(g *model.Gateway) *accesslog.AccessLog {
-	return b.logOnly(b.accessLog(g, "route"), `!has(upstream.address)`)
+func (b *builder) endedHere(g *model.Gateway, stage string) *accesslog.AccessLog {
+	return b.logOnly(b.accessLog(g, stage), `!has(upstream.address)`)
 }
 
 // logOnly restricts a log to what an expression selects
 // (https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/advanced/attributes).
 func (b *builder) logOnly(log *accesslog.AccessLog, expression string) *accesslog.AccessLog {
-	log.Filter = &accesslog.AccessLogFilter{FilterSpecifier: &accesslog.AccessLogFilter_ExtensionFilter{
+	log.Filter = b.selected(expression)
+	return log
+}
+
+func (b *builder) selected(expression string) *accesslog.AccessLogFilter {
+	return &accesslog.AccessLogFilter{FilterSpecifier: &accesslog.AccessLogFilter_ExtensionFilter{
 		ExtensionFilter: &accesslog.ExtensionFilter{
 			Name:       "cel",
 			ConfigType: &accesslog.ExtensionFilter_TypedConfig{TypedConfig: b.pack(&celfilter.ExpressionFilter{Expression: expression})},
 		},
 	}}
-	return log
 }

@@ -42,13 +42,16 @@ func (b *builder) toListener(name string, l model.Limits) Resource {
 				},
 			})},
 		},
-		LoadAssignment: endpoints(name, []*core.Address{{
-			Address: &core.Address_EnvoyInternalAddress{EnvoyInternalAddress: &core.EnvoyInternalAddress{
-				AddressNameSpecifier: &core.EnvoyInternalAddress_ServerListenerName{ServerListenerName: name},
-			}},
-		}}),
+		LoadAssignment: endpoints(name, []*core.Address{internalAddress(name)}),
 	}
 	return b.resource(name, c)
+}
+
+// internalAddress is that of an internal listener.
+func internalAddress(listener string) *core.Address {
+	return &core.Address{Address: &core.Address_EnvoyInternalAddress{EnvoyInternalAddress: &core.EnvoyInternalAddress{
+		AddressNameSpecifier: &core.EnvoyInternalAddress_ServerListenerName{ServerListenerName: listener},
+	}}}
 }
 
 // forward is the cluster that connects to the name that was asked for.

@@ -22,6 +22,9 @@ import (
 // entry is the first stage: it establishes who is asking, and only that, and
 // hands the bytes to the route stage.
 func (b *builder) entry(g *model.Gateway, l model.Listener) Resource {
+	if l.Protocol == model.HTTP {
+		return b.httpEntry(g, l)
+	}
 	out := &listener.Listener{
 		Name:             entryName(l),
 		Address:          socketAddress(netip.AddrPortFrom(l.Address, l.Port)),
@@ -87,10 +90,11 @@ func (b *builder) oneIdentity(trustDomain string) *listener.Filter {
 	})
 }
 
-func downstreamTLS(trustDomain string) *tls.DownstreamTlsContext {
+func downstreamTLS(trustDomain string, alpn ...string) *tls.DownstreamTlsContext {
 	return &tls.DownstreamTlsContext{
 		RequireClientCertificate: wrapperspb.Bool(true),
 		CommonTlsContext: &tls.CommonTlsContext{
+			AlpnProtocols:                  alpn,
 			TlsCertificateSdsSecretConfigs: []*tls.SdsSecretConfig{fromADS(gatewaySecret)},
 			ValidationContextType: &tls.CommonTlsContext_CombinedValidationContext{
 				CombinedValidationContext: &tls.CommonTlsContext_CombinedCertificateValidationContext{

@@ -49,15 +49,15 @@ func restricted(entries []*model.Entry) map[*model.Entry][]*model.Entry {
 
 // notExported are the patterns inside an entry that some of the principals may
 // not use, without those inside of others.
-func (c *common) notExported(e *model.Entry, whom []model.PrincipalMatch) []hostname.Pattern {
+func (c *common) notExported(e *model.Entry, who model.Who) []hostname.Pattern {
 	var out []hostname.Pattern
 	var found hostindex.Index[struct{}]
 	for _, inner := range slices.Backward(c.restricted[e]) {
 		exports := inner.ExportMatches(c.gateway.TrustDomain)
-		excluded := func(w model.PrincipalMatch) bool {
-			return !slices.ContainsFunc(exports, func(x model.PrincipalMatch) bool { return x.Covers(w) })
+		excluded := func(t model.PrincipalTerm) bool { // perhaps
+			return !slices.ContainsFunc(exports, func(x model.PrincipalMatch) bool { return slices.ContainsFunc(t.All, x.Covers) })
 		}
-		if covered(&found, inner.Pattern) || !slices.ContainsFunc(whom, excluded) {
+		if covered(&found, inner.Pattern) || !slices.ContainsFunc(who, excluded) {
 			continue
 		}
 		found.Add(inner.Pattern, struct{}{})

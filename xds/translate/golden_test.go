@@ -32,7 +32,7 @@ func TestGolden(t *testing.T) {
 			res := translated(t, filepath.Join(dir, "policies"))
 			want := map[string][]byte{}
 			for name, list := range map[string][]translate.Resource{
-				"listeners.yaml": res.Listeners, "clusters.yaml": res.Clusters, "secrets.yaml": res.Secrets,
+				"listeners.yaml": res.Listeners, "clusters.yaml": res.Clusters, "secrets.yaml": res.Secrets, "routes.yaml": res.Routes,
 			} {
 				if len(list) > 0 {
 					want[name] = printed(t, list)

@@ -32,7 +32,12 @@ const (
 	// the filter that refuses it allows what has one.
 	BadIdentity = "bad-identity"
 
+	// NoRoute is the RBAC policy that refuses a request which is neither CONNECT
+	// nor for a path.
+	NoRoute = "no-route"
+
 	routeName        = "route"
+	originatedName   = "originated"
 	publicCluster    = "dynamic_forward_proxy"
 	privateCluster   = "dynamic_forward_proxy/private"
 	refusedCluster   = "refused"
@@ -63,7 +68,8 @@ type Grant struct {
 	// Rule allowed the connection; nil is the gateway's defaultAction.
 	Rule *model.RuleID
 	// Whom is the element of the rule's principals that matched, `*` for a
-	// grant to everyone, or `#N` for a share of a rule with very many.
+	// grant to everyone, `#N` for a share of a rule with very many, or `where`
+	// for all of a rule whose principals are not names and prefixes.
 	Whom string
 }
 

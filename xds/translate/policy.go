@@ -30,13 +30,16 @@ func bucketsOf(entries []*model.Entry) []string {
 // then principal, and so picks the one filter chain that grants this
 // connection, or the chain that refuses it.
 func (c *common) policy(bucket string, entries []*model.Entry) Resource {
-	out := internalListener(policyName(bucket), c.inspector)
+	out := internalListener(c.stages.prefix+bucket, c.inspector)
 	out.AccessLog = []*accesslog.AccessLog{c.policyLog}
 	exact := make(map[string]*xdsmatcher.Matcher_OnMatch)
 	var wildcards []*model.Entry
 	toGrants := make(map[*model.Entry]*xdsmatcher.Matcher_OnMatch)
+	var all []*granting
 	for _, e := range entries {
-		grants, matcher := c.grants(e)
+		g := c.granting(e)
+		all = append(all, g)
+		grants, matcher := g.print()
 		out.FilterChains = append(out.FilterChains, grants...)
 		toGrants[e] = matcher
 		if e.Pattern.IsWildcard() {
@@ -50,13 +53,13 @@ func (c *common) policy(bucket string, entries []*model.Entry) Resource {
 		otherwise = toMatcher(c.wildcardMatcher(wildcards, func(e *model.Entry) *xdsmatcher.Matcher_OnMatch { return toGrants[e] }))
 	}
 	out.FilterChainMatcher = c.exactOr(exact, otherwise)
-	out.FilterChains = append(out.FilterChains, c.refusedChain(entries))
+	out.FilterChains = append(out.FilterChains, c.refusedChain(all))
 	return c.resource(out.Name, out)
 }
 
 // refusedChain ends what no grant of the bucket takes. The Deny rules come
 // first, for their names in the log; no filter in it asks DNS.
-func (c *common) refusedChain(entries []*model.Entry) *listener.FilterChain {
+func (c *common) refusedChain(entries []*granting) *listener.FilterChain {
 	var filters []*listener.Filter
 	if policies := denials(entries); len(policies) > 0 {
 		filters = append(filters, c.rbacFilter("deny", deny, policies))
@@ -64,11 +67,10 @@ func (c *common) refusedChain(entries []*model.Entry) *listener.FilterChain {
 	return &listener.FilterChain{Name: RefusedChain, Filters: append(filters, c.refuse()...)}
 }
 
-func denials(entries []*model.Entry) map[string]*rbac.Policy {
+func denials(entries []*granting) map[string]*rbac.Policy {
 	policies := make(map[string]*rbac.Policy)
-	anyone := model.PrincipalMatch{Kind: model.MatchAny}
-	for _, e := range entries {
-		for name, p := range rulePolicies(e.Pattern, anyone, denyRules(e.Rules)) {
+	for _, g := range entries {
+		for name, p := range rulePolicies(g.entry.Pattern, g.denies, rulePrincipals) {
 			if known := policies[name]; known != nil {
 				known.Permissions = append(known.Permissions, p.Permissions...)
 			} else {
@@ -77,14 +79,4 @@ func denials(entries []*model.Entry) map[string]*rbac.Policy {
 		}
 	}
 	return policies
-}
-
-func denyRules(rules []*model.Rule) []*model.Rule {
-	var out []*model.Rule
-	for _, r := range rules {
-		if r.Action == model.Deny {
-			out = append(out, r)
-		}
-	}
-	return out
 }

@@ -29,15 +29,16 @@ func (b *builder) rbacFilter(name string, action rbac.RBAC_Action, policies map[
 // rbac_access_denied_matched_policy[NAME]. Rules that concern neither are left
 // out, and of the others only the part that does is printed: so an edit that
 // does not concern this grant leaves its bytes, and its connections, alone.
-func rulePolicies(within hostname.Pattern, whom model.PrincipalMatch, rules []*model.Rule) map[string]*rbac.Policy {
+func rulePolicies(within hostname.Pattern, rules []*model.Rule, concerned func(*model.Rule) []*rbac.Principal) map[string]*rbac.Policy {
 	policies := make(map[string]*rbac.Policy)
 	for _, r := range rules {
-		from := narrow(r.From, whom)
-		permissions := rulePermissions(within, r)
-		if len(from) == 0 || len(permissions) == 0 {
+		whom := concerned(r)
+		if len(whom) == 0 {
 			continue
 		}
-		policies[r.ID.String()] = &rbac.Policy{Permissions: permissions, Principals: principals(from)}
+		if permissions := rulePermissions(within, r); len(permissions) > 0 {
+			policies[r.ID.String()] = &rbac.Policy{Permissions: permissions, Principals: whom}
+		}
 	}
 	return policies
 }
@@ -168,32 +169,4 @@ func anyPermission(p ...*rbac.Permission) *rbac.Permission {
 		return p[0]
 	}
 	return &rbac.Permission{Rule: &rbac.Permission_OrRules{OrRules: &rbac.Permission_Set{Rules: p}}}
-}
-
-// principals prints whom a rule speaks for, by the filter state that the entry
-// stage established.
-func principals(from []model.PrincipalMatch) []*rbac.Principal {
-	var out []*rbac.Principal
-	for _, m := range from {
-		switch m.Kind {
-		case model.MatchAny:
-			out = append(out, anyPrincipal())
-		case model.MatchPrefix:
-			out = append(out, principal(&matcher.StringMatcher{MatchPattern: &matcher.StringMatcher_Prefix{Prefix: m.Value}}))
-		default:
-			out = append(out, principal(exactString(m.Value)))
-		}
-	}
-	return out
-}
-
-func principal(m *matcher.StringMatcher) *rbac.Principal {
-	return &rbac.Principal{Identifier: &rbac.Principal_FilterState{FilterState: &matcher.FilterStateMatcher{
-		Key:     PrincipalKey,
-		Matcher: &matcher.FilterStateMatcher_StringMatch{StringMatch: m},
-	}}}
-}
-
-func anyPrincipal() *rbac.Principal {
-	return &rbac.Principal{Identifier: &rbac.Principal_Any{Any: true}}
 }

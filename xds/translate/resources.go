@@ -28,6 +28,8 @@ type Resources struct {
 	Listeners []Resource
 	Clusters  []Resource
 	Secrets   []Resource
+	// Routes are the route configurations of HTTP listeners.
+	Routes []Resource
 }
 
 // validator is what protoc-gen-validate gives every Envoy message.

@@ -2,6 +2,7 @@ package translate
 
 import (
 	"fmt"
+	"slices"
 
 	xdsmatcher "github.com/cncf/xds/go/xds/type/matcher/v3"
 	accesslog "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
@@ -14,46 +15,52 @@ import (
 // route is the second stage: it reads the server name inside the tunnel and
 // picks the bucket that decides about it. Its matcher changes when hosts come
 // and go, never when a policy changes, and a matcher change drains nothing.
-func (b *builder) route(g *model.Gateway, entries []*model.Entry) Resource {
-	out := internalListener(routeName, b.tlsInspector())
-	out.FilterChainMatcher = b.routeMatcher(entries)
-	out.AccessLog = []*accesslog.AccessLog{b.endedHere(g)}
+func (c *common) route(entries, hidden []*model.Entry) Resource {
+	out := internalListener(c.stages.route, c.inspector)
+	out.FilterChainMatcher = c.routeMatcher(entries, hidden)
+	out.AccessLog = []*accesslog.AccessLog{c.endedHere(c.gateway, c.stages.routeLog)}
 	for _, bucket := range bucketsOf(entries) {
 		out.FilterChains = append(out.FilterChains, &listener.FilterChain{
 			Name:    bucket,
-			Filters: []*listener.Filter{b.filter("tcp_proxy", passOn(policyName(bucket), "route"))},
+			Filters: []*listener.Filter{c.filter("tcp_proxy", passOn(c.stages.prefix+bucket, "route"))},
 		})
 	}
 	out.FilterChains = append(out.FilterChains, &listener.FilterChain{
 		Name:    RefusedChain,
-		Filters: b.refuse(),
+		Filters: c.refuse(),
 	})
-	return b.resource(out.Name, out)
+	return c.resource(out.Name, out)
 }
 
 // routeMatcher looks the name up among the exact ones, then tries the
 // wildcards, the longest suffix first, which is the order of the entries.
-func (b *builder) routeMatcher(entries []*model.Entry) *xdsmatcher.Matcher {
-	to := make(map[string]*xdsmatcher.Matcher_OnMatch)
+func (c *common) routeMatcher(entries, hidden []*model.Entry) *xdsmatcher.Matcher {
+	to := make(map[*model.Entry]*xdsmatcher.Matcher_OnMatch)
+	buckets := make(map[string]*xdsmatcher.Matcher_OnMatch)
 	for _, bucket := range bucketsOf(entries) {
-		to[bucket] = b.toChain(bucket)
+		buckets[bucket] = c.toChain(bucket)
+	}
+	for _, e := range entries {
+		to[e] = buckets[bucketOf(e.Pattern)]
+	}
+	for _, e := range hidden {
+		to[e] = c.toRefused
 	}
 	exact := make(map[string]*xdsmatcher.Matcher_OnMatch)
 	var wildcards []*model.Entry
-	for _, e := range entries {
+	for e := range to {
 		if e.Pattern.IsWildcard() {
 			wildcards = append(wildcards, e)
 		} else {
-			exact[e.Pattern.Base()] = to[bucketOf(e.Pattern)]
+			exact[e.Pattern.Base()] = to[e]
 		}
 	}
-	otherwise := b.toChain(RefusedChain)
+	slices.SortFunc(wildcards, func(a, b *model.Entry) int { return hostname.Compare(a.Pattern, b.Pattern) })
+	otherwise := c.toRefused
 	if len(wildcards) > 0 {
-		otherwise = toMatcher(b.wildcardMatcher(wildcards, func(e *model.Entry) *xdsmatcher.Matcher_OnMatch {
-			return to[bucketOf(e.Pattern)]
-		}))
+		otherwise = toMatcher(c.wildcardMatcher(wildcards, func(e *model.Entry) *xdsmatcher.Matcher_OnMatch { return to[e] }))
 	}
-	return b.exactOr(exact, otherwise)
+	return c.exactOr(exact, otherwise)
 }
 
 // exactOr is the lookup of exact names before something else. Envoy refuses an

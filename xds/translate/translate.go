@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash"
-	"maps"
 	"slices"
 
 	xdscore "github.com/cncf/xds/go/xds/core/v3"
@@ -23,21 +22,6 @@ type Translator struct {
 	gateways map[string]*memory
 }
 
-// memory is what one gateway's last translation left.
-type memory struct {
-	// common is the digest of what every policy listener contains.
-	common [sha256.Size]byte
-	// route is the digest of what the route listener contains.
-	route   [sha256.Size]byte
-	routed  Resource
-	buckets map[string]printed
-}
-
-type printed struct {
-	input    [sha256.Size]byte
-	resource Resource
-}
-
 // New makes a Translator.
 func New() *Translator { return &Translator{gateways: make(map[string]*memory)} }
 
@@ -46,6 +30,7 @@ func New() *Translator { return &Translator{gateways: make(map[string]*memory)} 
 type common struct {
 	*builder
 	gateway        *model.Gateway
+	stages         stages
 	inspector      *listener.ListenerFilter
 	policyLog      *accesslog.AccessLog
 	principalInput *xdscore.TypedExtensionConfig
@@ -74,11 +59,11 @@ func (t *Translator) Translate(g *model.Gateway) (*Resources, error) {
 	public := b.forwarding(g, publicCluster, false)
 	private := b.forwarding(g, privateCluster, true)
 	out := &Resources{Clusters: []Resource{
-		b.forward(public, g.Limits), b.forward(private, g.Limits), b.nowhere(), b.toListener(routeName, g.Limits),
+		b.forward(public, g.Limits), b.forward(private, g.Limits), b.nowhere(),
 	}}
 	for _, l := range g.Listeners {
 		out.Listeners = append(out.Listeners, b.entry(g, l))
-		if l.Protocol == model.MutualTLS && out.Secrets == nil {
+		if l.Protocol != model.TLS && out.Secrets == nil {
 			out.Secrets = b.secrets(g)
 		}
 	}
@@ -86,6 +71,7 @@ func (t *Translator) Translate(g *model.Gateway) (*Resources, error) {
 	c := &common{
 		builder:        b,
 		gateway:        g,
+		stages:         workloadStages(),
 		inspector:      b.tlsInspector(),
 		policyLog:      b.accessLog(g, "policy"),
 		principalInput: b.principal(),
@@ -96,21 +82,17 @@ func (t *Translator) Translate(g *model.Gateway) (*Resources, error) {
 		restricted:     restricted(entries),
 	}
 	m := t.remembered(g.Name, c.digest())
-	out.Listeners = append(out.Listeners, m.routeFor(c, entries))
-
-	buckets := make(map[string][]*model.Entry)
+	c.through(m, entries, nil, out)
+	if slices.ContainsFunc(g.Listeners, func(l model.Listener) bool { return l.Protocol == model.HTTP }) {
+		c.http(m, g.Entries, out)
+	}
+	m.forget(out.Listeners)
 	static := make(map[string]model.Dial)
 	for _, e := range entries {
-		buckets[bucketOf(e.Pattern)] = append(buckets[bucketOf(e.Pattern)], e)
 		if len(e.Dial.Addresses) > 0 {
 			static[staticName(e.Dial)] = e.Dial
 		}
 	}
-	for _, bucket := range slices.Sorted(maps.Keys(buckets)) {
-		out.Listeners = append(out.Listeners, m.policyFor(c, bucket, buckets[bucket]))
-		out.Clusters = append(out.Clusters, b.toListener(policyName(bucket), g.Limits))
-	}
-	maps.DeleteFunc(m.buckets, func(bucket string, _ printed) bool { return buckets[bucket] == nil })
 	for _, d := range static {
 		out.Clusters = append(out.Clusters, b.static(d, g.Limits))
 	}
@@ -121,48 +103,8 @@ func (t *Translator) Translate(g *model.Gateway) (*Resources, error) {
 	sortByName(out.Listeners)
 	sortByName(out.Clusters)
 	sortByName(out.Secrets)
+	sortByName(out.Routes)
 	return out, nil
-}
-
-// remembered returns the gateway's memory, emptied if what all its listeners
-// have in common changed.
-func (t *Translator) remembered(name string, common [sha256.Size]byte) *memory {
-	m := t.gateways[name]
-	if m == nil || m.common != common {
-		m = &memory{common: common, buckets: make(map[string]printed)}
-		t.gateways[name] = m
-	}
-	return m
-}
-
-func (m *memory) routeFor(c *common, entries []*model.Entry) Resource {
-	h := newHasher()
-	for _, e := range entries {
-		h.string(e.Pattern.String())
-	}
-	if sum := h.sum(); m.routed.Message == nil || m.route != sum {
-		m.routed, m.route = c.route(c.gateway, entries), sum
-	}
-	return m.routed
-}
-
-func (m *memory) policyFor(c *common, bucket string, entries []*model.Entry) Resource {
-	h := newHasher()
-	for _, e := range entries {
-		h.entry(e)
-		h.number(len(c.restricted[e]))
-		for _, inner := range c.restricted[e] {
-			h.string(inner.Pattern.String())
-			h.exportTo(inner)
-		}
-	}
-	sum := h.sum()
-	if known, ok := m.buckets[bucket]; ok && known.input == sum {
-		return known.resource
-	}
-	r := c.policy(bucket, entries)
-	m.buckets[bucket] = printed{input: sum, resource: r}
-	return r
 }
 
 // digest covers everything about the gateway that its policy listeners print,
@@ -223,10 +165,12 @@ func (h *hasher) entry(e *model.Entry) {
 	}
 	h.bool(e.Dial.AllowPrivate)
 	for _, rules := range [][]*model.Rule{e.Rules, e.Overlapping} {
-		h.number(len(rules))
 		for _, r := range rules {
-			h.rule(e, r)
+			if r.Via.Has(model.ViaTLS) {
+				h.rule(e, r)
+			}
 		}
+		h.number(0) // no rule starts like this: their IDs are not empty
 	}
 }
 
@@ -238,13 +182,23 @@ func (h *hasher) exportTo(e *model.Entry) {
 	}
 }
 
+func (h *hasher) matches(all []model.PrincipalMatch) {
+	h.number(len(all))
+	for _, m := range all {
+		h.number(int(m.Kind))
+		h.string(m.Value)
+	}
+}
+
 func (h *hasher) rule(e *model.Entry, r *model.Rule) {
 	h.string(r.ID.String())
 	h.number(int(r.Action))
-	h.number(len(r.From))
-	for _, m := range r.From {
-		h.number(int(m.Kind))
-		h.string(m.Value)
+	h.matches(r.From)
+	h.bool(r.Who == nil)
+	h.number(len(r.Who))
+	for _, t := range r.Who {
+		h.matches(t.All)
+		h.matches(t.Not)
 	}
 	if !e.Pattern.IsWildcard() {
 		return

@@ -75,7 +75,7 @@ func TestWhatEnvoyWouldRefuseIsAnError(t *testing.T) {
 
 func versions(res *translate.Resources) []string {
 	var out []string
-	for _, list := range [][]translate.Resource{res.Listeners, res.Clusters, res.Secrets} {
+	for _, list := range [][]translate.Resource{res.Listeners, res.Clusters, res.Secrets, res.Routes} {
 		for _, r := range list {
 			out = append(out, r.Name+" "+r.Version)
 		}
@@ -150,6 +150,9 @@ func TestEveryEditIsNoticed(t *testing.T) {
 		"a name of a rule":         func(g *model.Gateway) { wide(g).Rules[0].ID.Index = 1 },
 		"an action":                func(g *model.Gateway) { wide(g).Rules[0].Action = model.Deny },
 		"principals":               func(g *model.Gateway) { wide(g).Rules[0].From = someone },
+		"conditions":               func(g *model.Gateway) { wide(g).Rules[0].Who = model.Who{{Not: someone}} },
+		"conditions for nobody":    func(g *model.Gateway) { wide(g).Rules[0].Who = model.Who{} },
+		"a way of asking":          func(g *model.Gateway) { wide(g).Rules[0].Via = model.ViaHTTP },
 		"an exception":             func(g *model.Gateway) { wide(g).Rules[0].To[0].Except = nil },
 		"no rule":                  func(g *model.Gateway) { wide(g).Rules = nil },
 		"no Deny rule inside":      func(g *model.Gateway) { wide(g).Overlapping = nil },

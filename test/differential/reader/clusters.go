@@ -15,6 +15,7 @@ import (
 	rawbuffer "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
 	matcher "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
 )
 
 // cluster is where a tcp_proxy leads: exactly one of an internal listener, a
@@ -22,7 +23,9 @@ import (
 type cluster struct {
 	listener string
 	// shares says that filter state goes on into the listener.
-	shares    bool
+	shares bool
+	// tls is what is spoken there; nil: the bytes go on as they are.
+	tls       *upstreamTLS
 	forward   *dnsCache
 	addresses []netip.AddrPort
 }
@@ -39,8 +42,11 @@ func (r *parser) cluster(m *clusters.Cluster) (*cluster, error) {
 	// How many connections there may be, how long they may take to come about,
 	// and what they buffer: none of it changes where they lead.
 	if err := only(m, "name", "type", "cluster_type", "connect_timeout", "circuit_breakers", "lb_policy",
-		"load_assignment", "transport_socket", "per_connection_buffer_limit_bytes"); err != nil {
+		"load_assignment", "transport_socket", "per_connection_buffer_limit_bytes", "typed_extension_protocol_options"); err != nil {
 		return nil, err
+	}
+	if len(m.GetTypedExtensionProtocolOptions()) > 0 && m.GetTransportSocket() == nil {
+		return nil, errors.New("protocol options without TLS: the reader does not know them")
 	}
 	if m.GetClusterType() != nil {
 		return r.forwardCluster(m)
@@ -50,10 +56,11 @@ func (r *parser) cluster(m *clusters.Cluster) (*cluster, error) {
 	}
 	c := &cluster{}
 	if s := m.GetTransportSocket(); s != nil {
-		if err := internalUpstream(s); err != nil {
+		tls, err := r.internalUpstream(s, m.GetTypedExtensionProtocolOptions())
+		if err != nil {
 			return nil, err
 		}
-		c.shares = true
+		c.shares, c.tls = true, tls
 	}
 	if err := only(m.GetLoadAssignment(), "cluster_name", "endpoints"); err != nil {
 		return nil, err
@@ -105,23 +112,30 @@ func (c *cluster) add(a *core.Address) error {
 	return nil
 }
 
-// internalUpstream checks the transport socket that carries filter state on.
-func internalUpstream(s *core.TransportSocket) error {
+// internalUpstream reads the transport socket that carries filter state on, and
+// the one inside of it.
+func (r *parser) internalUpstream(s *core.TransportSocket, options map[string]*anypb.Any) (*upstreamTLS, error) {
 	if err := only(s, "name", "typed_config"); err != nil {
-		return err
+		return nil, err
 	}
 	m, err := unpack(s.GetTypedConfig(), &internal.InternalUpstreamTransport{})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := only(m, "transport_socket"); err != nil {
-		return err
+		return nil, err
+	}
+	if !is(m.GetTransportSocket().GetTypedConfig(), &rawbuffer.RawBuffer{}) {
+		return r.upstreamTLS(m.GetTransportSocket(), options)
+	}
+	if len(options) > 0 {
+		return nil, errors.New("protocol options without TLS: the reader does not know them")
 	}
 	raw, err := unpack(m.GetTransportSocket().GetTypedConfig(), &rawbuffer.RawBuffer{})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return only(raw)
+	return nil, only(raw)
 }
 
 func (r *parser) forwardCluster(m *clusters.Cluster) (*cluster, error) {

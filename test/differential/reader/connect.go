@@ -72,6 +72,8 @@ type connection struct {
 	hello      *Hello
 	serverName string
 	state      map[string]stateObject
+	// request is the one that an entry is looking at.
+	request *request
 	// upstream is the address that sni_dynamic_forward_proxy saved.
 	upstream netip.Addr
 	// resolved are the addresses by cache and host, for this connection alone:
@@ -96,23 +98,32 @@ func (g *Gateway) Connect(from Connection, dns Resolver) (Verdict, error) {
 		gateway: g, resolver: dns, source: from.Source, hello: from.Hello,
 		state: make(map[string]stateObject), resolved: make(map[string][]netip.Addr), verdict: v,
 	}
-	chain := entry.from(from.Source.Addr())
+	chain := c.accepted(entry, from)
 	if chain == nil {
-		v.Refusal = "no filter chain for the source address"
 		return *v, nil
 	}
-	if chain.tls != nil {
-		if from.Certificate == nil {
-			v.Refusal = "no client certificate"
-			return *v, nil
-		}
-		if !chain.tls.accepts(from.Certificate.URISANs) {
-			v.Refusal = "the client certificate has no name that is wanted"
-			return *v, nil
-		}
+	return *v, c.run(entry, chain)
+}
+
+// accepted is the filter chain of an entry that takes the connection, after the
+// handshake; nil if none does.
+func (c *connection) accepted(entry *listener, from Connection) *chain {
+	chain := entry.from(from.Source.Addr())
+	switch {
+	case chain == nil:
+		c.verdict.Refusal = "no filter chain for the source address"
+		return nil
+	case chain.tls == nil:
+	case from.Certificate == nil:
+		c.verdict.Refusal = "no client certificate"
+		return nil
+	case !chain.tls.accepts(from.Certificate.URISANs):
+		c.verdict.Refusal = "the client certificate has no name that is wanted"
+		return nil
+	default:
 		c.uriSANs = from.Certificate.URISANs
 	}
-	return *v, c.run(entry, chain)
+	return chain
 }
 
 // run takes the connection through a chain: first what happens when it is
@@ -123,7 +134,10 @@ func (c *connection) run(l *listener, chain *chain) error {
 		return fmt.Errorf("more than %d stages", most)
 	}
 	c.verdict.Path = append(c.verdict.Path, Step{l.name, chain.name})
-	end := chain.filters[len(chain.filters)-1].(*proxy)
+	end, ok := chain.filters[len(chain.filters)-1].(*proxy)
+	if !ok {
+		return fmt.Errorf("filter chain %s speaks HTTP: see Request", chain.name)
+	}
 	for _, f := range chain.filters {
 		switch f := f.(type) {
 		case *setState:
@@ -297,11 +311,16 @@ func (h *Hello) inspect() string {
 	if h == nil || len(h.ServerName) > longest || strings.ContainsRune(h.ServerName, 0) {
 		return ""
 	}
-	lower := []byte(h.ServerName)
-	for i, b := range lower {
+	return lower(h.ServerName)
+}
+
+// lower is the text with ASCII capitals made small, and no others.
+func lower(s string) string {
+	out := []byte(s)
+	for i, b := range out {
 		if 'A' <= b && b <= 'Z' {
-			lower[i] = b + 'a' - 'A'
+			out[i] = b + 'a' - 'A'
 		}
 	}
-	return string(lower)
+	return string(out)
 }

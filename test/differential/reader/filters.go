@@ -8,6 +8,7 @@ import (
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listeners "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	sfs "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/set_filter_state/v3"
+	hcm "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	rbacfilter "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
 	setfilterstate "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/set_filter_state/v3"
 	snidfp "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/sni_dynamic_forward_proxy/v3"
@@ -94,6 +95,12 @@ func (r *parser) unpackFilter(f *listeners.Filter) (any, error) {
 			return nil, err
 		}
 		return r.resolve(m)
+	case is(packed, &hcm.HttpConnectionManager{}):
+		m, err := unpack(packed, &hcm.HttpConnectionManager{})
+		if err != nil {
+			return nil, err
+		}
+		return r.httpManager(m)
 	case is(packed, &tcpproxy.TcpProxy{}):
 		m, err := unpack(packed, &tcpproxy.TcpProxy{})
 		if err != nil {
@@ -163,6 +170,8 @@ func format(m *core.SubstitutionFormatString) (func(*connection) string, error) 
 	switch text {
 	case "%DOWNSTREAM_REMOTE_ADDRESS%":
 		return func(c *connection) string { return c.source.String() }, nil
+	case "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%":
+		return func(c *connection) string { return c.source.Addr().String() }, nil
 	case "%UNIQUE_ID%":
 		return func(*connection) string { return "2a6a2a5c-0000-4000-8000-000000000000" }, nil
 	case "%DOWNSTREAM_PEER_URI_SAN%":

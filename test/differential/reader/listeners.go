@@ -84,6 +84,9 @@ func (r *parser) internal(l *listener, m *listeners.Listener) error {
 		if c.tls != nil || c.sources != nil {
 			return fmt.Errorf("filter chain %s of an internal listener has a transport socket or a match", c.name)
 		}
+		if _, ok := c.filters[len(c.filters)-1].(*proxy); !ok {
+			return fmt.Errorf("filter chain %s of an internal listener speaks HTTP: the reader does not know it", c.name)
+		}
 	}
 	return nil
 }
@@ -124,6 +127,16 @@ func (r *parser) entry(l *listener, m *listeners.Listener) error {
 		}
 	}
 	return nil
+}
+
+// ends reports whether nothing comes after a filter.
+func ends(filter any) bool {
+	switch filter.(type) {
+	case *proxy, *httpManager:
+		return true
+	default:
+		return false
+	}
 }
 
 // everywhere is what a chain's sources mean.
@@ -175,8 +188,8 @@ func (r *parser) chain(m *listeners.FilterChain) (*chain, error) {
 		if err != nil {
 			return nil, err
 		}
-		if _, ends := read.(*proxy); ends != (i == len(m.GetFilters())-1) {
-			return nil, errors.New("a chain must end with a tcp_proxy, and have no other: Envoy refuses it otherwise")
+		if ends(read) != (i == len(m.GetFilters())-1) {
+			return nil, errors.New("a chain must end with tcp_proxy or http_connection_manager, and have no other: Envoy refuses it otherwise")
 		}
 		c.filters = append(c.filters, read)
 	}

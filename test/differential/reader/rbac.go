@@ -9,6 +9,8 @@ import (
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	rbac "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
+	routes "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	httprbac "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	rbacfilter "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
 	upstreamip "github.com/envoyproxy/go-control-plane/envoy/extensions/rbac/matchers/upstream_ip_port/v3"
 	matcher "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
@@ -69,7 +71,20 @@ func (r *parser) rbac(m *rbacfilter.RBAC) (*rbacFilter, error) {
 	if err := only(m, "stat_prefix", "rules"); err != nil {
 		return nil, err
 	}
-	rules := m.GetRules()
+	return r.rules(m.GetRules())
+}
+
+// httpRBAC reads the HTTP filter, which also knows headers.
+func (r *parser) httpRBAC(m *httprbac.RBAC) (*rbacFilter, error) {
+	if err := only(m, "rules"); err != nil {
+		return nil, err
+	}
+	r.http = true
+	defer func() { r.http = false }()
+	return r.rules(m.GetRules())
+}
+
+func (r *parser) rules(rules *rbac.RBAC) (*rbacFilter, error) {
 	if rules == nil {
 		return &rbacFilter{}, nil
 	}
@@ -105,14 +120,30 @@ func (r *parser) rbacPolicy(m *rbac.Policy) (p rbacPolicy, err error) {
 	if p.permissions, err = r.permissions(m.GetPermissions()); err != nil {
 		return p, err
 	}
-	for _, m := range m.GetPrincipals() {
-		match, err := r.principal(m)
+	p.principals, err = r.principals(m.GetPrincipals())
+	return p, err
+}
+
+func (r *parser) principals(all []*rbac.Principal) ([]predicate, error) {
+	var out []predicate
+	for _, m := range all {
+		p, err := r.principal(m)
 		if err != nil {
-			return p, err
+			return nil, err
 		}
-		p.principals = append(p.principals, match)
+		out = append(out, p)
 	}
-	return p, nil
+	return out, nil
+}
+
+func (r *parser) principalSet(m *rbac.Principal_Set) ([]predicate, error) {
+	if err := only(m, "ids"); err != nil {
+		return nil, err
+	}
+	if len(m.GetIds()) == 0 {
+		return nil, errors.New("a set of principals is empty: Envoy refuses it")
+	}
+	return r.principals(m.GetIds())
 }
 
 func (r *parser) permissions(all []*rbac.Permission) ([]predicate, error) {
@@ -128,7 +159,7 @@ func (r *parser) permissions(all []*rbac.Permission) ([]predicate, error) {
 }
 
 func (r *parser) permission(m *rbac.Permission) (predicate, error) {
-	if err := only(m, "and_rules", "or_rules", "any", "not_rule", "requested_server_name", "matcher"); err != nil {
+	if err := only(m, "and_rules", "or_rules", "any", "not_rule", "requested_server_name", "matcher", "header"); err != nil {
 		return nil, err
 	}
 	switch p := m.GetRule().(type) {
@@ -150,10 +181,35 @@ func (r *parser) permission(m *rbac.Permission) (predicate, error) {
 		match, err := r.stringMatcher(p.RequestedServerName)
 		// Without a server name Envoy compares the empty string.
 		return func(c *connection) bool { return match(c.serverName) }, err
+	case *rbac.Permission_Header:
+		return r.header(p.Header)
 	case *rbac.Permission_Matcher:
 		return r.upstreamAddress(p.Matcher)
 	default:
 		return nil, fmt.Errorf("unknown permission %T", p)
+	}
+}
+
+// header is a condition on what a request is for. Envoy lets such conditions
+// stand in a network filter, where no request has a header.
+func (r *parser) header(m *routes.HeaderMatcher) (predicate, error) {
+	if !r.http {
+		return nil, errors.New("a condition on headers where there are none")
+	}
+	if err := only(m, "name", "string_match"); err != nil {
+		return nil, err
+	}
+	match, err := r.stringMatcher(m.GetStringMatch())
+	if err != nil {
+		return nil, err
+	}
+	switch m.GetName() {
+	case ":authority":
+		return func(c *connection) bool { return match(c.request.authority) }, nil
+	case ":method":
+		return func(c *connection) bool { return match(c.request.method) }, nil
+	default:
+		return nil, fmt.Errorf("a condition on the header %s: the reader does not know it", m.GetName())
 	}
 }
 
@@ -191,7 +247,7 @@ func (r *parser) upstreamAddress(config *core.TypedExtensionConfig) (predicate, 
 }
 
 func (r *parser) principal(m *rbac.Principal) (predicate, error) {
-	if err := only(m, "any", "filter_state"); err != nil {
+	if err := only(m, "any", "filter_state", "and_ids", "or_ids", "not_id"); err != nil {
 		return nil, err
 	}
 	switch p := m.GetIdentifier().(type) {
@@ -200,6 +256,15 @@ func (r *parser) principal(m *rbac.Principal) (predicate, error) {
 			return nil, errors.New("any must be true: Envoy refuses it otherwise")
 		}
 		return func(*connection) bool { return true }, nil
+	case *rbac.Principal_AndIds:
+		all, err := r.principalSet(p.AndIds)
+		return func(c *connection) bool { return allOf(all, c) }, err
+	case *rbac.Principal_OrIds:
+		all, err := r.principalSet(p.OrIds)
+		return func(c *connection) bool { return anyOf(all, c) }, err
+	case *rbac.Principal_NotId:
+		inner, err := r.principal(p.NotId)
+		return func(c *connection) bool { return !inner(c) }, err
 	case *rbac.Principal_FilterState:
 		return r.filterStateMatcher(p.FilterState)
 	default:

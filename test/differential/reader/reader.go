@@ -12,6 +12,7 @@ import (
 
 	clusters "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	listeners "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routes "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	tls "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/proto"
 )
@@ -20,6 +21,7 @@ import (
 type Gateway struct {
 	listeners map[string]*listener
 	clusters  map[string]*cluster
+	routes    map[string]*routeConfig
 }
 
 // parser reads resources. What occurs often is read once.
@@ -29,9 +31,13 @@ type parser struct {
 	caches  map[string]*dnsCache
 	used    map[string]bool // clusters
 	chosen  map[string]bool // chains of the listener that is being read
+
+	routesUsed    map[string]bool // route configurations
+	overridesRead map[string]any
+	http          bool // what is being read is about requests
 }
 
-// Read reads listeners, clusters and secrets. An error says what the reader
+// Read reads listeners, clusters, routes and secrets. An error says what the reader
 // does not know, or what Envoy would refuse.
 func Read(resources ...proto.Message) (*Gateway, error) {
 	r := &parser{
@@ -39,8 +45,10 @@ func Read(resources ...proto.Message) (*Gateway, error) {
 		filters: make(map[string]any),
 		caches:  make(map[string]*dnsCache),
 		used:    make(map[string]bool),
+
+		routesUsed: make(map[string]bool), overridesRead: make(map[string]any),
 	}
-	g := &Gateway{listeners: make(map[string]*listener), clusters: make(map[string]*cluster)}
+	g := &Gateway{listeners: make(map[string]*listener), clusters: make(map[string]*cluster), routes: make(map[string]*routeConfig)}
 	secrets := make(map[string]bool)
 	for _, m := range resources {
 		var err error
@@ -58,6 +66,12 @@ func Read(resources ...proto.Message) (*Gateway, error) {
 				break
 			}
 			g.clusters[name], err = r.cluster(m)
+		case *routes.RouteConfiguration:
+			if name = m.GetName(); g.routes[name] != nil {
+				err = fmt.Errorf("it is there twice")
+				break
+			}
+			g.routes[name], err = r.routeConfig(m)
 		case *tls.Secret:
 			name = m.GetName()
 			secrets[name], err = true, secret(m)
@@ -75,10 +89,18 @@ func Read(resources ...proto.Message) (*Gateway, error) {
 func (g *Gateway) check(r *parser, secrets map[string]bool) error {
 	for name := range r.used {
 		if g.clusters[name] == nil {
-			return fmt.Errorf("a tcp_proxy leads to cluster %q, which does not exist", name)
+			return fmt.Errorf("a tcp_proxy or a route leads to cluster %q, which does not exist", name)
+		}
+	}
+	for name := range r.routesUsed {
+		if g.routes[name] == nil {
+			return fmt.Errorf("a listener wants the routes %q, which do not exist", name)
 		}
 	}
 	for name, c := range g.clusters {
+		if c.tls != nil && !secrets[c.tls.secret] {
+			return fmt.Errorf("cluster %s wants the secret %q, which does not exist", name, c.tls.secret)
+		}
 		if c.listener == "" {
 			continue
 		}
