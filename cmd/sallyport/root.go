@@ -21,7 +21,7 @@ to the gateways; the other commands check it, explain it and show what was made
 of it.
 
 Exit codes: 0 success, 1 invalid input or a failure, 2 wrong usage, 3 refused
-(by the policy, in answer to ` + "`explain`" + `).`,
+(by the policy, in answer to ` + "`explain`" + `), 4 widened (in answer to ` + "`diff`" + `).`,
 		Example: `  sallyport validate examples/wikipedia
   sallyport explain --policies examples/wikipedia \
     --principal cluster.local/ns/default/sa/sleep-us --host en.wikipedia.org
@@ -38,11 +38,16 @@ Exit codes: 0 success, 1 invalid input or a failure, 2 wrong usage, 3 refused
 		newBootstrap(),
 		newCA(),
 		newDemo(),
+		newDiff(),
 		newExplain(),
 		newFlows(),
+		newLint(),
+		newFmt(),
+		newImport(),
 		newRender(),
 		newSchema(),
 		newServe(),
+		newTest(),
 		newValidate(),
 		newVersion(),
 	)

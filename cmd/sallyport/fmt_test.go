@@ -1,0 +1,114 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+const untidy = `kind: Destination # a comment
+apiVersion: sallyport.dev/v1
+metadata:
+    name: a
+spec:
+    hosts: ['*.a.org']
+`
+
+const tidied = `apiVersion: sallyport.dev/v1
+kind: Destination  # a comment
+metadata:
+  name: a
+spec:
+  hosts: ["*.a.org"]
+`
+
+func TestFmtWrites(t *testing.T) {
+	dir := t.TempDir()
+	path, link := filepath.Join(dir, "a.yaml"), filepath.Join(dir, "link.yaml")
+	other := filepath.Join(dir, "b.json")
+	require.NoError(t, os.WriteFile(path, []byte(untidy), 0o640))
+	require.NoError(t, os.WriteFile(other, []byte("{ }"), 0o600))
+
+	r := sallyport(t, "", "fmt", "--check", dir)
+	require.Equal(t, result{exitRefused, path + "\n", "sallyport: " + other + " is left as it is: it is JSON\n"}, r)
+	require.Equal(t, result{exitOK, tidied, ""}, sallyport(t, "", "fmt", path))
+	require.Equal(t, result{exitOK, tidied, ""}, sallyport(t, untidy, "fmt", "-"))
+
+	require.NoError(t, os.Symlink("a.yaml", link))
+	require.Equal(t, result{exitOK, link + "\n", ""}, sallyport(t, "", "fmt", "-w", link))
+	written, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, tidied, string(written))
+	info, err := os.Lstat(link)
+	require.NoError(t, err)
+	require.Equal(t, os.ModeSymlink, info.Mode().Type())
+	info, err = os.Stat(path)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o640), info.Mode().Perm())
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, entries, 3, "nothing is left over")
+
+	require.Equal(t, result{exitOK, "", ""}, sallyport(t, "", "fmt", "--check", path))
+	require.Equal(t, result{exitOK, "", ""}, sallyport(t, "", "fmt", "-w", path))
+}
+
+// A file with errors is not touched, and the others are laid out nevertheless.
+func TestFmtRefuses(t *testing.T) {
+	dir := t.TempDir()
+	good, bad := filepath.Join(dir, "good.yaml"), filepath.Join(dir, "bad.yaml")
+	require.NoError(t, os.WriteFile(good, []byte(untidy), 0o600))
+	require.NoError(t, os.WriteFile(bad, []byte("kind:   Nonsense\n"), 0o600))
+	r := sallyport(t, "", "fmt", "-w", dir)
+	require.Equal(t, exitInvalid, r.code)
+	require.Equal(t, good+"\n", r.stdout)
+	require.Contains(t, r.stderr, bad+":1:9: error: the kind Nonsense is not known")
+	content, err := os.ReadFile(bad)
+	require.NoError(t, err)
+	require.Equal(t, "kind:   Nonsense\n", string(content))
+
+	require.Equal(t, exitUsage, sallyport(t, "", "fmt", "-w", "-").code)
+	require.Equal(t, exitUsage, sallyport(t, "", "fmt").code)
+	require.Equal(t, exitUsage, sallyport(t, "", "fmt", "-w", "-d", good).code)
+	require.Equal(t, exitUsage, sallyport(t, "", "fmt", "../../README.md").code)
+	require.Equal(t, exitInvalid, sallyport(t, "", "fmt", filepath.Join(dir, "none.yaml")).code)
+}
+
+// The examples are laid out as `sallyport fmt` does it.
+func TestExamplesAreLaidOut(t *testing.T) {
+	r := sallyport(t, "", "fmt", "-d", "../../examples")
+	require.Equal(t, result{}, r)
+}
+
+// patch(1) makes the new text of the old one.
+func TestUnifiedDiff(t *testing.T) {
+	patch, err := exec.LookPath("patch")
+	require.NoError(t, err, "patch is missing: apt-get install patch")
+	dir := t.TempDir()
+	genText := rapid.Custom(func(t *rapid.T) string {
+		text := strings.Join(rapid.SliceOfN(rapid.SampledFrom([]string{"a", "b", "c", "", "- x", "+y"}), 0, 30).Draw(t, "lines"), "\n")
+		return text + rapid.SampledFrom([]string{"", "\n"}).Draw(t, "end")
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		before, after := genText.Draw(t, "before"), genText.Draw(t, "after")
+		if before == after {
+			return
+		}
+		path := filepath.Join(dir, "file")
+		require.NoError(t, os.WriteFile(path, []byte(before), 0o600))
+		cmd := exec.Command(patch, "--quiet", "--posix", path)
+		cmd.Stdin = strings.NewReader(unifiedDiff("file", before, after))
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		got, err := os.ReadFile(path)
+		if !os.IsNotExist(err) {
+			require.NoError(t, err)
+		}
+		require.Equal(t, after, string(got))
+	})
+}

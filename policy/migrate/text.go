@@ -1,0 +1,56 @@
+package migrate
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"sallyport/policy/diff"
+)
+
+// WriteText prints the report for a person to read: what became of each
+// document, and whether the result means the same.
+func (r *Report) WriteText(w io.Writer, show diff.Show) error {
+	var b strings.Builder
+	for _, i := range r.Converted {
+		into := strings.Join(i.Into, ", ")
+		if into == "" {
+			into = "nothing"
+		}
+		fmt.Fprintf(&b, "converted  %s, %s: %s\n", i.fullName(), i.Position, into)
+		i.writeNotes(&b)
+	}
+	for _, i := range r.Carried {
+		fmt.Fprintf(&b, "carried    %s, %s: as it was\n", i.fullName(), i.Position)
+	}
+	for _, i := range r.Kept {
+		fmt.Fprintf(&b, "kept       %s, %s: %s\n", i.fullName(), i.Position, i.Why)
+		i.writeNotes(&b)
+	}
+	for _, i := range r.LeftOut {
+		fmt.Fprintf(&b, "left out   %s, %s: %s; to do: %s\n", i.fullName(), i.Position, i.Why, i.Todo)
+	}
+	for _, d := range r.Warnings {
+		fmt.Fprintf(&b, "%s\n", d)
+	}
+	for _, n := range r.Notes {
+		fmt.Fprintf(&b, "note       %s\n", n)
+	}
+	if _, err := io.WriteString(w, b.String()); err != nil {
+		return err
+	}
+	if r.Equal() {
+		_, err := fmt.Fprintln(w, "The result means the same: every principal, host and way was compared.")
+		return err
+	}
+	if _, err := fmt.Fprintln(w, "The result does not mean the same:"); err != nil {
+		return err
+	}
+	return r.Differences.WriteText(w, show)
+}
+
+func (i Item) writeNotes(b *strings.Builder) {
+	for _, n := range i.Notes {
+		fmt.Fprintf(b, "           %s\n", n)
+	}
+}
