@@ -50,7 +50,7 @@ func section(name, text string) string {
 
 // TestCases runs the command line on the first line of each file in
 // testdata/cases, from the root of the checkout, and compares what it prints
-// with the rest of the file.
+// with the rest of the file. ` < FILE` at the end of the line is standard input.
 func TestCases(t *testing.T) {
 	files, err := filepath.Glob("testdata/cases/*.txt")
 	require.NoError(t, err)
@@ -64,7 +64,13 @@ func TestCases(t *testing.T) {
 			command, want, _ := strings.Cut(string(data), "\n")
 			args, ok := strings.CutPrefix(command, "$ sallyport")
 			require.True(t, ok, "the first line is `$ sallyport …`")
-			got := sallyport(t, "", strings.Fields(args)...).String()
+			args, file, _ := strings.Cut(args, " < ")
+			var stdin []byte
+			if file != "" {
+				stdin, err = os.ReadFile(file)
+				require.NoError(t, err)
+			}
+			got := sallyport(t, string(stdin), strings.Fields(args)...).String()
 			if *update {
 				require.NoError(t, os.WriteFile(path, []byte(command+"\n"+got), 0o644))
 				return

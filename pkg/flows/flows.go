@@ -32,6 +32,8 @@ type Flow struct {
 	// server name is then that of the request's authority. It is empty for TLS,
 	// also inside of a tunnel.
 	Via string `json:"via,omitempty"`
+	// Authority is what the request asked for, HOST or HOST:PORT, as it was sent.
+	Authority string `json:"authority,omitempty"`
 	// Method and ResponseCode are those of the request; the code is the gateway's
 	// own if it did not reach the host.
 	Method       string `json:"method,omitempty"`

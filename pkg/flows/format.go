@@ -58,7 +58,7 @@ func (f Flow) Text() string {
 	var b strings.Builder
 	b.WriteString(f.Time.UTC().Format("2006-01-02T15:04:05.000Z"))
 	fmt.Fprintf(&b, " %-5s %s → %s", f.Verdict, f.who(), f.host())
-	fmt.Fprintf(&b, " (%s", escape(f.Instance))
+	fmt.Fprintf(&b, " (%s", word(f.Instance))
 	if f.Source != "" {
 		fmt.Fprintf(&b, ", from %s", escape(f.Source))
 	}
@@ -116,22 +116,33 @@ func (f Flow) writeAudit(b *strings.Builder) {
 	}
 }
 
+// What Text says in place of what is not there.
+const (
+	noServerName     = "no server name"
+	unknownPrincipal = "unknown"
+	noPrincipal      = "anonymous"
+)
+
 func (f Flow) who() string {
 	switch {
 	case f.SourcePrincipal != "":
-		return escape(f.SourcePrincipal)
+		return word(f.SourcePrincipal)
 	case f.Reason == TLSHandshake || f.Reason == BadIdentity:
-		return "unknown"
+		return unknownPrincipal
 	default:
-		return "anonymous"
+		return noPrincipal
 	}
 }
 
 func (f Flow) host() string {
-	if f.RequestedServerName == "" {
-		return "no server name"
+	switch {
+	case f.Authority != "":
+		return word(f.Authority)
+	case f.RequestedServerName != "":
+		return word(f.RequestedServerName)
+	default:
+		return noServerName
 	}
-	return escape(f.RequestedServerName)
 }
 
 // escape makes text from the network harmless: what is not printable, spaces
@@ -142,6 +153,28 @@ func escape(s string) string {
 	}
 	quoted := strconv.Quote(s)
 	return quoted[1 : len(quoted)-1]
+}
+
+// word is escape for text that could pass for the rest of the line: it has no
+// spaces either, and unescape gives back what it was.
+func word(s string) string {
+	if strings.ContainsAny(s, ` \"`) {
+		quoted := strconv.Quote(s)
+		return strings.ReplaceAll(quoted[1:len(quoted)-1], " ", `\x20`)
+	}
+	return escape(s)
+}
+
+// unescape undoes word.
+func unescape(s string) (string, error) {
+	if !strings.Contains(s, `\`) {
+		return s, nil
+	}
+	out, err := strconv.Unquote(`"` + s + `"`)
+	if err != nil {
+		return "", fmt.Errorf("not a line of `sallyport flows`: %q: %w", s, err)
+	}
+	return out, nil
 }
 
 func size(n uint64) string {

@@ -7,23 +7,16 @@ import (
 	"sallyport/policy/model"
 )
 
-// Ways of asking for a host, as Flow.Via has them.
-const (
-	viaConnect = "CONNECT"
-	viaHTTP    = "HTTP"
-)
+const methodConnect = "CONNECT"
 
 // request attributes a line of the HTTP stage: a request that was refused,
 // failed, or was sent on over TLS of the gateway's own.
 func (f *Flow) request(r EnvoyRecord, g *model.Gateway) {
-	connect := r.Method == "CONNECT"
+	connect := r.Method == methodConnect
 	f.Method, f.ResponseCode = r.Method, r.ResponseCode
-	f.RequestedServerName = hostOf(r.Authority)
+	f.Authority, f.RequestedServerName = r.Authority, hostOf(r.Authority)
 	f.TerminationDetails = r.ResponseCodeDetails
-	f.Via = viaHTTP
-	if connect {
-		f.Via = viaConnect
-	}
+	f.Via = viaOf(r.Method)
 	now := model.Decision{Reason: UnknownGateway, AuditReason: UnknownGateway}
 	if g != nil {
 		now = g.DecideRequest(r.SourcePrincipal, connect, r.Authority)
@@ -39,6 +32,14 @@ func (f *Flow) request(r EnvoyRecord, g *model.Gateway) {
 		f.allowedRequest(r, now, g)
 	}
 	f.audit(now)
+}
+
+// viaOf is the way of asking of a request's method, as Flow.Via has it.
+func viaOf(method string) string {
+	if method == methodConnect {
+		return model.WayConnect.String()
+	}
+	return model.WayHTTP.String()
 }
 
 // refusedRequest is one that a policy of that name refused.

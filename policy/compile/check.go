@@ -203,8 +203,7 @@ func (c *compiler) checkIstioAddresses(d *registered, g *syntax.EgressGateway) {
 
 // checkOriginated warns of TLS that nobody can ask the gateway for.
 func (c *compiler) checkOriginated(d *registered, g *syntax.EgressGateway) {
-	speaksHTTP := func(l syntax.Listener) bool { return l.Protocol == model.HTTP }
-	if d.dial.Originate != nil && !slices.ContainsFunc(g.Listeners, speaksHTTP) {
+	if d.dial.Originate != nil && !speaksHTTP(g) {
 		c.diags.Warnf(d.at, "originate-unused", "%s has the gateway speak TLS to %s for workloads that send plain HTTP, and gateway %s has no listener with protocol HTTP where they could",
 			d.by, d.pattern, g.Name)
 	}
@@ -226,4 +225,9 @@ func place(positions ...diag.Position) diag.Position {
 		}
 	}
 	return diag.Position{}
+}
+
+// speaksHTTP is model.Gateway.SpeaksHTTP of a gateway that is yet to be compiled.
+func speaksHTTP(g *syntax.EgressGateway) bool {
+	return slices.ContainsFunc(g.Listeners, func(l syntax.Listener) bool { return l.Protocol == model.HTTP })
 }

@@ -109,7 +109,7 @@ func RunTests(m *model.Model, docs *syntax.Documents) []TestResult {
 		for _, set := range sets {
 			for _, t := range set.tests {
 				principal, err := testPrincipal(set.meta, t.From, g.TrustDomain)
-				if err != nil || t.Gateway != "" && t.Gateway != g.Name || !asked(g.Listeners, t.Via) {
+				if err != nil || t.Gateway != "" && t.Gateway != g.Name || t.Via != model.WayTLS && !g.SpeaksHTTP() {
 					continue
 				}
 				out = append(out, runTest(g, set, t, principal))
@@ -117,12 +117,6 @@ func RunTests(m *model.Model, docs *syntax.Documents) []TestResult {
 		}
 	}
 	return out
-}
-
-// asked reports whether workloads can ask in this way.
-func asked(listeners []model.Listener, way model.Way) bool {
-	return way == model.WayTLS ||
-		slices.ContainsFunc(listeners, func(l model.Listener) bool { return l.Protocol == model.HTTP })
 }
 
 func runTest(g *model.Gateway, set testSet, t syntax.Test, principal string) TestResult {
@@ -180,11 +174,7 @@ func (c *compiler) checkTestGateway(t syntax.Test, pos diag.Position) {
 			continue
 		}
 		found = true
-		var listeners []model.Listener
-		for _, l := range g.Listeners {
-			listeners = append(listeners, l.Listener)
-		}
-		if asked(listeners, t.Via) {
+		if t.Via == model.WayTLS || speaksHTTP(g) {
 			return
 		}
 	}

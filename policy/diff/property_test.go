@@ -35,9 +35,7 @@ func canBe(principal string, g *model.Gateway) bool {
 }
 
 func hasHTTP(gateways ...*model.Gateway) bool {
-	return slices.ContainsFunc(gateways, func(g *model.Gateway) bool {
-		return slices.ContainsFunc(g.Listeners, func(l model.Listener) bool { return l.Protocol == model.HTTP })
-	})
+	return slices.ContainsFunc(gateways, (*model.Gateway).SpeaksHTTP)
 }
 
 // about are the differences that the report has about one question.

@@ -35,13 +35,8 @@ const (
 func offered(gateways ...*model.Gateway) ways {
 	out := onlyTLS
 	for _, g := range gateways {
-		if g == nil {
-			continue
-		}
-		for _, l := range g.Listeners {
-			if l.Protocol == model.HTTP {
-				out = allWays
-			}
+		if g != nil && g.SpeaksHTTP() {
+			out = allWays
 		}
 	}
 	return out

@@ -10,12 +10,24 @@ import (
 // Explain decides and keeps every step. The host is taken as a person writes
 // it: capitals, Unicode and one trailing dot are fine.
 func (g *Gateway) Explain(principal, host string) Trace {
+	name, err := hostname.Parse(host)
+	return g.explainTLS(principal, host, name, err)
+}
+
+// ExplainWire is Explain for a server name as it came from the network, or as
+// a log shows it: see DecideWire.
+func (g *Gateway) ExplainWire(principal, serverName string) Trace {
+	name, err := hostname.FromWire(serverName)
+	return g.explainTLS(principal, serverName, name, err)
+}
+
+// explainTLS is about TLS for a host that has a name, or an error.
+func (g *Gateway) explainTLS(principal, host string, name hostname.Name, err error) Trace {
 	t := Trace{
 		Gateway: g.Name, Principal: principal, Host: host,
 		HasAllowPolicy: g.HasAllowPolicy, DefaultAction: g.DefaultAction,
 		Rules: []TraceRule{},
 	}
-	name, err := hostname.Parse(host)
 	if err != nil {
 		t.Reason, t.Problem = BadServerName, err.Error()
 		if host == "" {

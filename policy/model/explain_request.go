@@ -3,6 +3,7 @@ package model
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 
 	"sallyport/pkg/hostname"
@@ -39,6 +40,23 @@ func (w Way) String() string {
 
 // MarshalText makes the way a word in JSON.
 func (w Way) MarshalText() ([]byte, error) { return []byte(w.String()), nil }
+
+// UnmarshalText reads that word.
+func (w *Way) UnmarshalText(text []byte) error {
+	for _, way := range Ways() {
+		if way.String() == string(text) {
+			*w = way
+			return nil
+		}
+	}
+	return fmt.Errorf("a way of asking is TLS, CONNECT or HTTP, not %q", text)
+}
+
+// SpeaksHTTP reports whether a workload can ask in the other ways than TLS: only
+// at a listener of protocol HTTP.
+func (g *Gateway) SpeaksHTTP() bool {
+	return slices.ContainsFunc(g.Listeners, func(l Listener) bool { return l.Protocol == HTTP })
+}
 
 // Request is a workload that asks for a host.
 type Request struct {

@@ -4,6 +4,7 @@
 package model
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -33,6 +34,18 @@ func (v Verdict) String() string {
 
 // MarshalText makes the verdict a word in JSON.
 func (v Verdict) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
+
+// UnmarshalText reads that word. Anything else is an error, and Deny.
+func (v *Verdict) UnmarshalText(text []byte) error {
+	switch *v = Deny; string(text) {
+	case Allow.String():
+		*v = Allow
+	case Deny.String():
+	default:
+		return fmt.Errorf("a verdict is Allow or Deny, not %q", text)
+	}
+	return nil
+}
 
 // Model is the compiled policy directory.
 type Model struct {

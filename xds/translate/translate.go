@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash"
-	"slices"
 
 	xdscore "github.com/cncf/xds/go/xds/core/v3"
 	xdsmatcher "github.com/cncf/xds/go/xds/type/matcher/v3"
@@ -83,7 +82,7 @@ func (t *Translator) Translate(g *model.Gateway) (*Resources, error) {
 	}
 	m := t.remembered(g.Name, c.digest())
 	c.through(m, entries, nil, out)
-	if slices.ContainsFunc(g.Listeners, func(l model.Listener) bool { return l.Protocol == model.HTTP }) {
+	if g.SpeaksHTTP() {
 		c.http(m, g.Entries, out)
 	}
 	m.forget(out.Listeners)
