@@ -111,6 +111,10 @@ func requestDefects() map[string]spoil {
 		return &rbac.Permission{Rule: &rbac.Permission_NotRule{NotRule: p}}
 	}
 	return map[string]spoil{
+		"any request may become a tunnel": at(func(u *hcm.HttpConnectionManager_UpgradeConfig) bool {
+			u.Enabled = nil
+			return true
+		}),
 		"the port is part of the host": at(func(c *routes.RouteConfiguration) bool {
 			c.IgnorePortInHostMatching = false
 			return true
@@ -252,6 +256,20 @@ func requestMutants(t *testing.T, res *translate.Resources, defect spoil) []*tra
 		filters := l.GetFilterChains()[0].GetFilters()
 		m := &hcm.HttpConnectionManager{}
 		require.NoError(t, filters[len(filters)-1].GetTypedConfig().UnmarshalTo(m))
+		with := func(changed *hcm.HttpConnectionManager) {
+			other := *res
+			other.Listeners = append([]translate.Resource(nil), res.Listeners...)
+			clone := proto.CloneOf(l)
+			clone.FilterChains[0].Filters[len(filters)-1].ConfigType = &listeners.Filter_TypedConfig{TypedConfig: packed(t, changed)}
+			other.Listeners[i].Message = clone
+			out = append(out, &other)
+		}
+		for u := range m.GetUpgradeConfigs() {
+			changed := proto.CloneOf(m)
+			if defect(changed.GetUpgradeConfigs()[u]) {
+				with(changed)
+			}
+		}
 		for f, filter := range m.GetHttpFilters() {
 			if filter.GetName() == "deny" || filter.GetName() == "allow" {
 				continue // they are overridden wherever there is a route
@@ -259,12 +277,7 @@ func requestMutants(t *testing.T, res *translate.Resources, defect spoil) []*tra
 			for _, spoilt := range spoiltPacked(t, filter.GetTypedConfig(), defect) {
 				changed := proto.CloneOf(m)
 				changed.HttpFilters[f].ConfigType = &hcm.HttpFilter_TypedConfig{TypedConfig: spoilt}
-				other := *res
-				other.Listeners = append([]translate.Resource(nil), res.Listeners...)
-				clone := proto.CloneOf(l)
-				clone.FilterChains[0].Filters[len(filters)-1].ConfigType = &listeners.Filter_TypedConfig{TypedConfig: packed(t, changed)}
-				other.Listeners[i].Message = clone
-				out = append(out, &other)
+				with(changed)
 			}
 		}
 	}

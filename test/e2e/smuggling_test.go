@@ -269,6 +269,10 @@ func oddRequests() []odd {
 		{"a request for HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", []int{0}, 0},
 		{"an upgrade to HTTP/2", "GET /" + head + "Host: " + en + "\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n", ok, 1},
 		{"an upgrade to a web socket", "GET /" + head + "Host: " + en + "\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", no, 0},
+		{"an upgrade to a tunnel", "GET /" + head + "Host: " + en + "\r\nConnection: Upgrade\r\nUpgrade: CONNECT\r\n\r\n", no, 0},
+		{"an upgrade to a tunnel in small letters", "GET /" + head + "Host: " + en + "\r\nConnection: upgrade\r\nUpgrade: connect\r\n\r\n", no, 0},
+		{"an upgrade to one of two", "GET /" + head + "Host: " + en + "\r\nConnection: upgrade\r\nUpgrade: websocket, CONNECT\r\n\r\n", no, 0},
+		{"an upgrade to a tunnel with a body", "POST /" + head + "Host: " + en + "\r\nConnection: Upgrade\r\nUpgrade: CONNECT\r\nContent-Length: " + strconv.Itoa(len(evil)) + "\r\n\r\n" + evil, no, 0},
 		{"a Host that the connection is to forget", "GET /" + head + "Host: " + en + "\r\nConnection: close, Host\r\n\r\n", bad, 0},
 
 		{"another request in the same connection", strings.Replace(get(en), end, "\r\n\r\n", 1) + evil, []int{200, 403}, 1},
@@ -349,6 +353,8 @@ func TestSmugglingHTTP2(t *testing.T) {
 		{"a tunnel with a path", tunnel(en+":443", ":path", "/", ":scheme", "http"), "reset", 0},
 		{"a web socket", tunnel(en, ":path", "/", ":scheme", "http", ":protocol", "websocket"), "reset", 0},
 		{"UDP", tunnel(en, ":path", "/.well-known/masque/udp/127.0.1.1/443/", ":scheme", "http", ":protocol", "connect-udp"), "reset", 0},
+		{"a tunnel as a protocol", tunnel(en, ":path", "/", ":scheme", "http", ":protocol", "CONNECT"), "reset", 0},
+		{"a tunnel as a protocol in small letters", tunnel(en, ":path", "/", ":scheme", "http", ":protocol", "connect"), "reset", 0},
 		{"some other protocol", tunnel(en, ":path", "/", ":scheme", "http", ":protocol", "x"), "reset", 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -74,10 +74,12 @@ func (b *builder) forwardProxy(g *model.Gateway) *hcm.HttpConnectionManager {
 				ConfigSourceSpecifier: &core.ConfigSource_Ads{Ads: &core.AggregatedConfigSource{}},
 			},
 		}},
-		HttpFilters:       b.httpFilters(),
-		AccessLog:         []*accesslog.AccessLog{b.requestLog(g)},
-		LocalReplyConfig:  b.localReplies(),
-		UpgradeConfigs:    []*hcm.HttpConnectionManager_UpgradeConfig{{UpgradeType: "CONNECT"}},
+		HttpFilters:      b.httpFilters(),
+		AccessLog:        []*accesslog.AccessLog{b.requestLog(g)},
+		LocalReplyConfig: b.localReplies(),
+		// The route of CONNECT alone opens tunnels (tunnel). Were they enabled here, any
+		// request with `Upgrade: CONNECT` would be one, past all that is said of requests.
+		UpgradeConfigs:    []*hcm.HttpConnectionManager_UpgradeConfig{{UpgradeType: "CONNECT", Enabled: wrapperspb.Bool(false)}},
 		Proxy_100Continue: true, // a refused request needs no body
 		NormalizePath:     wrapperspb.Bool(false),
 		GenerateRequestId: wrapperspb.Bool(false),

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"sallyport/policy/model"
 )
@@ -133,7 +134,7 @@ func (b *builder) tunnel(cluster string) *route.Route {
 			ClusterSpecifier: &route.RouteAction_Cluster{Cluster: cluster},
 			Timeout:          durationpb.New(0),
 			UpgradeConfigs: []*route.RouteAction_UpgradeConfig{{
-				UpgradeType: "CONNECT", ConnectConfig: &route.RouteAction_UpgradeConfig_ConnectConfig{},
+				UpgradeType: "CONNECT", Enabled: wrapperspb.Bool(true), ConnectConfig: &route.RouteAction_UpgradeConfig_ConnectConfig{},
 			}},
 		}},
 		TypedPerFilterConfig: b.withFilter(tunnelFilter),

@@ -57,11 +57,14 @@ func (r *parser) httpManager(m *hcm.HttpConnectionManager) (*httpManager, error)
 		return nil, err
 	}
 	for _, u := range m.GetUpgradeConfigs() {
-		if err := only(u, "upgrade_type"); err != nil {
+		if err := only(u, "upgrade_type", "enabled"); err != nil {
 			return nil, err
 		}
 		if u.GetUpgradeType() != "CONNECT" {
 			return nil, fmt.Errorf("upgrades to %s: the reader does not know them", u.GetUpgradeType())
+		}
+		if u.GetEnabled() == nil || u.GetEnabled().GetValue() {
+			return nil, errors.New("any request with `Upgrade: CONNECT` is a tunnel")
 		}
 	}
 	for _, l := range m.GetLocalReplyConfig().GetMappers() {

@@ -152,7 +152,10 @@ func (r *parser) override(packed *anypb.Any) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		if m.GetConfig() == nil || !proto.Equal(m.GetConfig(), &anypb.Any{}) {
+		// What a route says of filter state is done besides what the filter says, so
+		// nothing changes nothing.
+		state, err := unpack(m.GetConfig(), &httpstate.Config{})
+		if err != nil || !proto.Equal(state, &httpstate.Config{}) {
 			return nil, errors.New("a FilterConfig that does not say that a filter is to act as it is: the reader does not know it")
 		}
 		return enabled{}, only(m, "config")
@@ -188,13 +191,13 @@ func (r *parser) httpRoute(m *routes.Route) (*httpRoute, error) {
 		return nil, fmt.Errorf("the host becomes %q: the reader does not know it", rewrite)
 	}
 	for _, u := range action.GetUpgradeConfigs() {
-		if err := only(u, "upgrade_type", "connect_config"); err != nil {
+		if err := only(u, "upgrade_type", "enabled", "connect_config"); err != nil {
 			return nil, err
 		}
 		if err := only(u.GetConnectConfig()); err != nil {
 			return nil, err
 		}
-		if u.GetUpgradeType() != "CONNECT" || u.GetConnectConfig() == nil {
+		if u.GetUpgradeType() != "CONNECT" || !u.GetEnabled().GetValue() || u.GetConnectConfig() == nil {
 			return nil, errors.New("an upgrade that is no tunnel: the reader does not know it")
 		}
 		out.tunnel = true
