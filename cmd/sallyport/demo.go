@@ -70,7 +70,7 @@ func runDemo(ctx context.Context, w io.Writer, o demoOptions) (err error) {
 	var plane *demo.InProcess
 	flowLog := &demo.FlowLog{Gateway: func() *model.Gateway { return nil }}
 	stack, err := demo.Start(ctx, demo.Options{
-		Dir: dir, Workloads: []string{"sleep-us", "sleep-canada"},
+		Dir: dir, Workloads: []string{"sleep-us", "sleep-canada"}, HTTP: true,
 		AccessLog: flowLog.Line,
 		EnvoyLog: func(who, line string) {
 			if o.verbose {
@@ -143,6 +143,7 @@ func keep(ctx context.Context, w io.Writer, stack *demo.Stack, runner *demo.Runn
 		for _, host := range []string{"en.wikipedia.org", "es.wikipedia.org", "fr.wikipedia.org"} {
 			fmt.Fprintf(w, "  %s\n", stack.Curl(who, host))
 		}
+		fmt.Fprintf(w, "  %s\n", stack.CurlProxy(who, "en.wikipedia.org"))
 	}
 	fmt.Fprintf(w, "\n  sallyport explain --policies %s --principal %s --host fr.wikipedia.org\n\n", stack.Policies, demo.WorkloadID("sleep-us"))
 	fmt.Fprintln(w, "What the gateway logs:")

@@ -29,7 +29,7 @@ func (p *Reporter) Step(r Result) {
 		p.differed++
 		mark = p.red("✗")
 	}
-	fmt.Fprintf(p.W, "  %s %-42s %-46s %8s\n", mark, r.Asked, r.Happened, milliseconds(r.Took))
+	fmt.Fprintf(p.W, "  %s %-45s %-46s %8s\n", mark, r.Asked, r.Happened, milliseconds(r.Took))
 	if r.Err != nil {
 		fmt.Fprintf(p.W, "      expected %s\n      %s\n", r.Expected, p.red(r.Err.Error()))
 	}

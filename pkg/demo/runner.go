@@ -11,6 +11,7 @@ import (
 
 	"sallyport/pkg/flows"
 	"sallyport/pkg/lab"
+	"sallyport/policy/model"
 )
 
 const (
@@ -128,6 +129,9 @@ func (r *Runner) attempt(ctx context.Context, step Step, result *Result) {
 		who = "an app without a certificate"
 	}
 	result.Asked = who + " → " + step.Host
+	if step.Via != model.WayTLS {
+		result.Asked += " via " + step.Via.String()
+	}
 	result.Expected = "refused (" + step.Reason + ")"
 	if step.Reaches != "" {
 		result.Expected = "200 from " + step.Reaches
@@ -163,6 +167,17 @@ func (r *Runner) attempt(ctx context.Context, step Step, result *Result) {
 }
 
 func (r *Runner) get(ctx context.Context, step Step) lab.Response {
+	if step.Via != model.WayTLS {
+		app, err := r.Stack.ProxyUser(step.Who)
+		switch {
+		case err != nil:
+			return lab.Response{Err: err}
+		case step.Via == model.WayConnect:
+			return app.Get(ctx, step.Host, "/")
+		default:
+			return app.Plain(ctx, step.Host, "/")
+		}
+	}
 	if step.Who != "" {
 		return r.Stack.Workload(step.Who).Get(ctx, step.Host, "/")
 	}
@@ -178,6 +193,8 @@ func happened(got lab.Response) string {
 	switch {
 	case got.Outcome == lab.Answered:
 		return fmt.Sprintf("%d from %s: %s", got.Status, got.Server, got.Title)
+	case got.Outcome == lab.Refused && got.Status != 0:
+		return fmt.Sprintf("refused: %d", got.Status)
 	case got.Outcome == lab.Refused && errors.Is(got.Err, syscall.ECONNRESET):
 		return "refused: connection reset"
 	case got.Outcome == lab.Refused:

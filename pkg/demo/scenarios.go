@@ -1,6 +1,9 @@
 package demo
 
-import "sallyport/pkg/lab"
+import (
+	"sallyport/pkg/lab"
+	"sallyport/policy/model"
+)
 
 // Scenario is a policy and what must happen under it.
 type Scenario struct {
@@ -19,6 +22,9 @@ type Step struct {
 	// that speaks to the gateway itself.
 	Who  string
 	Host string
+	// Via is how it asks. In other ways than TLS an app with a certificate speaks
+	// to the gateway's HTTP listener itself.
+	Via model.Way
 	// Reaches is the site that must answer; "" is that the connection must be
 	// refused, before any DNS query and any SYN.
 	Reaches string
@@ -51,7 +57,7 @@ const (
 
 // Scenarios are those of the documents that sallyport came from.
 func Scenarios() []Scenario {
-	return []Scenario{monitoring(), exceptEnglish(), byIdentity(), denied(), arbitrary(), commonServer(), live()}
+	return []Scenario{monitoring(), exceptEnglish(), byIdentity(), denied(), arbitrary(), commonServer(), live(), proxy(), istio()}
 }
 
 const (

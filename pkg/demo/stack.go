@@ -6,6 +6,7 @@ package demo
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -272,6 +273,28 @@ func (s *Stack) run(ctx context.Context, who string, b *envoy.Bundle, flags []st
 // Workload is an app beside a workload's proxy.
 func (s *Stack) Workload(name string) *lab.Client {
 	return &lab.Client{Proxy: s.workloads[name].address.String(), Roots: s.Internet.Root.Pool()}
+}
+
+// ProxyUser is an app that speaks to the gateway's HTTP listener itself, with the
+// workload's certificate.
+func (s *Stack) ProxyUser(name string) (*lab.Proxied, error) {
+	files := s.Certificates(name)
+	certificate, err := tls.LoadX509KeyPair(files.Certificate, files.Key)
+	if err != nil {
+		return nil, err
+	}
+	return &lab.Proxied{Workload: &lab.Workload{
+		Gateway: s.HTTP.String(), GatewayID: GatewayID, Certificate: certificate,
+		Trust: s.CA.Pool(), Roots: s.Internet.Root.Pool(),
+	}}, nil
+}
+
+// CurlProxy is a command line for an app that knows nothing but HTTPS_PROXY and
+// its certificate.
+func (s *Stack) CurlProxy(name, host string) string {
+	files := s.Certificates(name)
+	return fmt.Sprintf("curl -s --cacert %s --proxy https://%s --proxy-cert %s --proxy-key %s --proxy-cacert %s https://%s/",
+		s.Internet.Root.CertificatePath(), s.HTTP, files.Certificate, files.Key, files.CA, host)
 }
 
 // Curl is a command line that does what the workload's app does.

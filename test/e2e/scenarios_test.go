@@ -6,10 +6,10 @@ import (
 	"sallyport/pkg/demo"
 )
 
-// TestScenarios runs what `sallyport demo` shows, A to F; every refusal in it
+// TestScenarios runs what `sallyport demo` shows, A to H; every refusal in it
 // is also checked for DNS queries and connections (G).
 func TestScenarios(t *testing.T) {
-	r := newRig(t)
+	r := httpRig(t)
 	for _, sc := range demo.Scenarios() {
 		t.Run(sc.Name, func(t *testing.T) {
 			runner := &demo.Runner{Stack: r.Stack, Log: r.log, Report: func(result demo.Result) {
