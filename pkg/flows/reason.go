@@ -17,9 +17,9 @@ const (
 	// NoAddress: the name did not resolve, or to nothing but addresses that no
 	// workload may reach.
 	NoAddress model.Reason = translate.NoAddress
-	// BadIdentity: the client certificate does not have exactly one SPIFFE ID
-	// of the trust domain.
-	BadIdentity model.Reason = translate.BadIdentity
+	// BadIdentity is model.BadIdentity. Envoy itself says "none": the filter that
+	// refuses such a certificate allows what has one.
+	BadIdentity = model.BadIdentity
 	// TLSHandshake: mutual TLS with the workload failed.
 	TLSHandshake model.Reason = "tls-handshake"
 	// ClosedEarly: the connection ended before anything was decided.
@@ -42,8 +42,6 @@ func Explanation(r model.Reason) string {
 		return "the name leads to an address that is refused"
 	case NoAddress:
 		return "the name has no address, or none that may be reached"
-	case BadIdentity:
-		return "the client certificate does not have exactly one SPIFFE ID of the trust domain"
 	case TLSHandshake:
 		return "mutual TLS with the workload failed"
 	case ClosedEarly:

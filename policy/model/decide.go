@@ -30,6 +30,10 @@ const (
 	// DefaultAction: no Allow policy applies at all.
 	DefaultAction Reason = "default-action"
 
+	// BadIdentity: there is no such workload at the gateway: its certificate does
+	// not have exactly one identity of IdentityGrammar.
+	BadIdentity Reason = "bad-identity"
+
 	// BadAuthority: an HTTP request's authority is not HOST or HOST:PORT.
 	BadAuthority Reason = "bad-authority"
 	// PortNotAllowed: an HTTP request names a port that the gateway does not
@@ -59,6 +63,8 @@ func (r Reason) Explanation() string {
 		return "Allow policies apply to the gateway, and none of their rules matches"
 	case DefaultAction:
 		return "no Allow policy applies to the gateway, so its defaultAction decides"
+	case BadIdentity:
+		return "the client certificate does not have exactly one SPIFFE ID of the trust domain, with /ns/ only as in /ns/NAMESPACE/sa/NAME"
 	case BadAuthority:
 		return "the request's authority is not a host name with at most a port"
 	case PortNotAllowed:

@@ -28,6 +28,9 @@ func (g *Gateway) explainTLS(principal, host string, name hostname.Name, err err
 		HasAllowPolicy: g.HasAllowPolicy, DefaultAction: g.DefaultAction,
 		Rules: []TraceRule{},
 	}
+	if g.turnedAway(&t) {
+		return t
+	}
 	if err != nil {
 		t.Reason, t.Problem = BadServerName, err.Error()
 		if host == "" {
@@ -38,6 +41,16 @@ func (g *Gateway) explainTLS(principal, host string, name hostname.Name, err err
 	}
 	t.explain(g, ViaTLS, g.Decide(principal, name), name)
 	return t
+}
+
+// turnedAway ends the trace of a principal that does not get as far as a verdict.
+func (g *Gateway) turnedAway(t *Trace) bool {
+	if g.Admits(t.Principal) {
+		return false
+	}
+	t.Reason, t.Audit.Reason = BadIdentity, BadIdentity
+	t.Problem = fmt.Sprintf("the gateway lets in workloads of the trust domain %s, and those that its listeners' sources name", g.TrustDomain)
+	return true
 }
 
 // explain keeps the steps of a decision about a way of asking.

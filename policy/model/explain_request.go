@@ -85,6 +85,9 @@ func (r Request) Authority() string {
 // CONNECT on the request, and then on the TLS inside the tunnel, which is
 // decided on once more. The first refusal is the answer.
 func (g *Gateway) Answer(r Request) Decision {
+	if !g.Admits(r.Principal) {
+		return Decision{Reason: BadIdentity, AuditReason: BadIdentity}
+	}
 	if r.Way == WayTLS {
 		return g.Decide(r.Principal, r.Host)
 	}
@@ -116,6 +119,9 @@ func (g *Gateway) ExplainRequest(principal string, way Way, authority string) Re
 		Gateway: g.Name, Principal: principal, Host: authority,
 		HasAllowPolicy: g.HasAllowPolicy, DefaultAction: g.DefaultAction,
 		Rules: []TraceRule{},
+	}
+	if g.turnedAway(&request) {
+		return RequestTrace{Way: way, Authority: authority, Reason: request.Reason, Request: request}
 	}
 	d := g.DecideRequest(principal, way == WayConnect, authority)
 	t := RequestTrace{Way: way, Authority: authority, Verdict: d.Verdict, Reason: d.Reason}

@@ -135,7 +135,7 @@ Deny: spiffe://td/ns/default/sa/us → "" on gateway egress
 }
 
 func TestExplainDefaultAction(t *testing.T) {
-	g := indexed(&model.Gateway{Name: "g", DefaultAction: model.Allow, Entries: []*model.Entry{entry("a.org")}})
+	g := indexed(&model.Gateway{TrustDomain: "td", Name: "g", DefaultAction: model.Allow, Entries: []*model.Entry{entry("a.org")}})
 	var b strings.Builder
 	g.Explain(us, "a.org").Write(&b)
 	require.Contains(t, b.String(), "rules       none is about this host\notherwise   Allow, the gateway's defaultAction, because it has no Allow policy\n")
@@ -143,7 +143,7 @@ func TestExplainDefaultAction(t *testing.T) {
 
 func TestExplainSaysWhatWasNotAsked(t *testing.T) {
 	deny, allow := rule("d", model.Deny, us, "a.org"), rule("a", model.Allow, us, "a.org")
-	trace := indexed(&model.Gateway{Entries: []*model.Entry{entry("a.org", allow, deny)}}).Explain(us, "a.org")
+	trace := indexed(&model.Gateway{TrustDomain: "td", Entries: []*model.Entry{entry("a.org", allow, deny)}}).Explain(us, "a.org")
 	require.Len(t, trace.Rules, 2)
 	require.Equal(t, &trace.Rules[0], trace.Rule)
 	require.True(t, trace.Rules[0].Decided)
@@ -155,7 +155,7 @@ func TestExplainSaysWhatWasNotAsked(t *testing.T) {
 // A rule that several of the patterns passed over have is listed once.
 func TestExplainNearMissOnce(t *testing.T) {
 	r := rule("a", model.Allow, us, "*", "*.org", "!b.a.org")
-	trace := indexed(&model.Gateway{Entries: []*model.Entry{entry("b.a.org"), entry("*.org", r), entry("*", r)}}).Explain(us, "b.a.org")
+	trace := indexed(&model.Gateway{TrustDomain: "td", Entries: []*model.Entry{entry("b.a.org"), entry("*.org", r), entry("*", r)}}).Explain(us, "b.a.org")
 	require.Equal(t, []string{"*.org", "*"}, trace.PassedOver)
 	require.Len(t, trace.Rules, 1)
 	require.Equal(t, "b.a.org", trace.Rules[0].Except)
@@ -191,7 +191,7 @@ func pick(m map[string]any, keys ...string) map[string]any {
 }
 
 func TestSimilar(t *testing.T) {
-	g := &model.Gateway{}
+	g := &model.Gateway{TrustDomain: "td"}
 	for _, p := range []string{"api.example.com", "www.example.com", "*.wikipedia.org", "example.org", "*.x.io", "*", "abc.de"} {
 		g.Entries = append(g.Entries, entry(p))
 	}

@@ -36,7 +36,7 @@ func via(v model.Via, r *model.Rule) *model.Rule {
 func TestDecideVia(t *testing.T) {
 	audit := via(model.ViaHTTP, rule("audit", model.Deny, "*", "*.org"))
 	audit.Audit = true
-	g := indexed(&model.Gateway{
+	g := indexed(&model.Gateway{TrustDomain: "td",
 		HasAllowPolicy: true,
 		Entries: []*model.Entry{
 			entry("a.org", via(model.ViaTLS, rule("tls", model.Allow, "*", "a.org"))),
@@ -74,7 +74,7 @@ func TestOneRuleTwoMeanings(t *testing.T) {
 	}{{"a.org", model.Deny, model.Deny}, {"b.org", model.Deny, model.Allow}} {
 		everywhere, one := via(model.ViaTLS, rule("p", model.Deny, "*", "*")), via(model.ViaHTTP, rule("p", model.Deny, "*", "a.org"))
 		allow := rule("q", model.Allow, "*", "*")
-		g := indexed(&model.Gateway{HasAllowPolicy: true, Entries: []*model.Entry{
+		g := indexed(&model.Gateway{TrustDomain: "td", HasAllowPolicy: true, Entries: []*model.Entry{
 			entry("a.org", everywhere, one, allow), entry("*", everywhere, allow),
 		}})
 		require.Equal(t, tc.tls, g.DecideVia(model.ViaTLS, us, name(tc.host)).Verdict)
@@ -86,7 +86,7 @@ func TestOneRuleTwoMeanings(t *testing.T) {
 func TestNoteOnly(t *testing.T) {
 	note := rule("note", model.Deny, "*", "a.org")
 	note.Audit, note.NoteOnly = true, true
-	g := indexed(&model.Gateway{
+	g := indexed(&model.Gateway{TrustDomain: "td",
 		HasAllowPolicy: true, Audit: []*model.Rule{note},
 		Entries: []*model.Entry{entry("a.org", rule("p", model.Allow, "*", "a.org"))},
 	})
@@ -102,7 +102,7 @@ func TestAuditedRuleThatDoesNotRegister(t *testing.T) {
 	for _, registers := range []bool{true, false} {
 		would := rule("would", model.Allow, "*", "a.org")
 		would.Audit, would.Registers = true, registers
-		g := indexed(&model.Gateway{Audit: []*model.Rule{would}})
+		g := indexed(&model.Gateway{TrustDomain: "td", Audit: []*model.Rule{would}})
 		d := g.Decide(us, "a.org")
 		require.Equal(t, model.NotRegistered, d.Reason)
 		require.Equal(t, registers, d.AuditVerdict == model.Allow)

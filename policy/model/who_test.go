@@ -76,10 +76,10 @@ func TestExplainWho(t *testing.T) {
 	} {
 		r := where("p", model.Allow, "a.org", tc.terms...)
 		var b strings.Builder
-		indexed(&model.Gateway{HasAllowPolicy: true, Entries: []*model.Entry{entry("a.org", r)}}).Explain(tc.principal, "a.org").Write(&b)
+		indexed(&model.Gateway{TrustDomain: "td", HasAllowPolicy: true, Entries: []*model.Entry{entry("a.org", r)}}).Explain(tc.principal, "a.org").Write(&b)
 		require.Contains(t, b.String(), "rules       Allow ns[default]-policy[p]-rule[0]: "+tc.why+" (p.yaml:7:5)\n")
 	}
-	trace := indexed(&model.Gateway{Entries: []*model.Entry{entry("a.org", where("p", model.Deny, "a.org", "!*1 !*2 !*3 !*4"))}}).Explain(us, "a.org")
+	trace := indexed(&model.Gateway{TrustDomain: "td", Entries: []*model.Entry{entry("a.org", where("p", model.Deny, "a.org", "!*1 !*2 !*3 !*4"))}}).Explain(us, "a.org")
 	require.Equal(t, []string{"everyone but *1 and *2 and *3 and *4"}, trace.Rules[0].From)
 }
 

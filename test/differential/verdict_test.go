@@ -3,6 +3,7 @@ package differential
 import (
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -64,7 +65,7 @@ func callers(g *model.Gateway) []caller {
 		out = append(out, caller{
 			from:      reader.Connection{Entry: "entry/mtls", Source: somewhere, Certificate: &reader.Certificate{URISANs: []string{p}}},
 			principal: p,
-			stranger:  !strings.HasPrefix(p, "spiffe://"+trustDomain+"/"),
+			stranger:  !certifiable(p),
 		})
 	}
 	known := spiffeID(trustDomain, "a", "x")
@@ -82,6 +83,14 @@ func callers(g *model.Gateway) []caller {
 		})
 	}
 	return out
+}
+
+// certifiable reports whether a certificate with the identity is let in: one of
+// the trust domain, of a namespace as Kubernetes has them or of none.
+func certifiable(principal string) bool {
+	path, ok := strings.CutPrefix(principal, "spiffe://"+trustDomain+"/")
+	namespaced := regexp.MustCompile(`^ns/[^/]+/sa/[^/]+$`).MatchString(path)
+	return ok && (namespaced || !strings.Contains("/"+path+"/", "/ns/")) && !strings.Contains("/"+path+"/", "//")
 }
 
 // principalOf is what the gateway's list of sources says: the most specific

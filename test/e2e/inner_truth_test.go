@@ -149,6 +149,11 @@ func TestIdentity(t *testing.T) {
 	require.NotEqual(t, lab.Answered, get(r.direct("spiffe://elsewhere.example/ns/default/sa/sleep-us")), "another trust domain")
 	require.NotEqual(t, lab.Answered, get(r.direct("spiffe://cluster.local/ns/other/sa/sleep-us")), "another namespace")
 
+	began = time.Now()
+	require.NotEqual(t, lab.Answered, get(r.direct("spiffe://cluster.local/ns/default/sa/sleep-us/pod/x")), "an identity that is of the namespace to some readers only")
+	_, err = r.flow(began, func(f flows.Flow) bool { return f.Reason == flows.BadIdentity })
+	require.NoError(t, err)
+
 	foreign := r.direct("")
 	foreign.Certificate = otherAuthority(t, demo.WorkloadID(us))
 	require.NotEqual(t, lab.Answered, get(foreign), "a certificate of another CA")

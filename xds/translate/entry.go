@@ -2,7 +2,6 @@ package translate
 
 import (
 	"net/netip"
-	"regexp"
 	"slices"
 	"time"
 
@@ -79,12 +78,11 @@ func (b *builder) mutualTLS(g *model.Gateway) *listener.FilterChain {
 // oneIdentity refuses certificates with several URI SANs: Envoy joins them with
 // commas, and an X.509-SVID has exactly one (SPIFFE X509-SVID §2).
 func (b *builder) oneIdentity(trustDomain string) *listener.Filter {
-	one := `spiffe://` + regexp.QuoteMeta(trustDomain) + `/[a-zA-Z0-9._/-]+`
 	return b.rbacFilter("one_identity", allow, map[string]*rbac.Policy{
 		"one-identity": {
 			Permissions: []*rbac.Permission{{Rule: &rbac.Permission_Any{Any: true}}},
 			Principals: []*rbac.Principal{principal(&matcher.StringMatcher{
-				MatchPattern: &matcher.StringMatcher_SafeRegex{SafeRegex: &matcher.RegexMatcher{Regex: one}},
+				MatchPattern: &matcher.StringMatcher_SafeRegex{SafeRegex: &matcher.RegexMatcher{Regex: model.IdentityGrammar(trustDomain)}},
 			})},
 		},
 	})

@@ -27,11 +27,6 @@ const (
 	PrivateAddress = "private-address"
 	// NoAddress is the RBAC policy that refuses a name that did not resolve.
 	NoAddress = "no-address"
-	// BadIdentity is what the log calls the refusal of a client certificate whose
-	// URI SAN is not one SPIFFE ID of the trust domain. Envoy itself says "none":
-	// the filter that refuses it allows what has one.
-	BadIdentity = "bad-identity"
-
 	// NoRoute is the RBAC policy that refuses a request which is neither CONNECT
 	// nor for a path.
 	NoRoute = "no-route"

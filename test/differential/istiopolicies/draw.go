@@ -65,6 +65,8 @@ func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m
 type drawer struct {
 	t *rapid.T
 	c *Case
+	// deny says that the rules are of a DENY policy: those must not be for nothing.
+	deny bool
 }
 
 func (d *drawer) one(what string, words ...string) string {
@@ -95,7 +97,8 @@ func (d *drawer) policy(name string) map[string]any {
 			metadata["annotations"] = map[string]any{"istio.io/dry-run": dry}
 		}
 	}
-	if rules := d.rules(action == "DENY"); rules != nil {
+	d.deny = action == "DENY"
+	if rules := d.rules(d.deny); rules != nil {
 		spec["rules"] = rules
 	}
 	policy := map[string]any{

@@ -39,6 +39,7 @@ func refusals() []refusal {
 		{code: "not-honoured", rule: to("hosts", "wikipedia.org")},
 		{code: "not-honoured", rule: to("notHosts", "wikipedia.org:*")},
 		{code: "not-honoured", rule: to("ports", "8443")},
+		{code: "not-honoured", rule: to("ports", "443")},
 		{code: "not-honoured", rule: to("methods", "GET")},
 		{code: "not-honoured", rule: from("ipBlocks", "10.0.0.0/8")},
 		{code: "not-honoured", rule: from("requestPrincipals", "*")},

@@ -105,7 +105,11 @@ func (d *drawer) operation() map[string]any {
 		out[field] = hosts
 	}
 	all := portWords(d.c.Ports...)
-	switch d.one("ports", "", "", "all", "and more", "none", "not all", "not others") {
+	ports := []string{"", "", "all", "and more", "not others"}
+	if !d.deny {
+		ports = append(ports, "none", "not all")
+	}
+	switch d.one("ports", ports...) {
 	case "all":
 		out["ports"] = all
 	case "and more":
