@@ -29,31 +29,55 @@ func (l *linter) checkRules() {
 			all[r.ID] = append(all[r.ID], ruleAt{v, r})
 		}
 	}
+	useless := make(map[model.RuleID]finding)
 	for _, id := range order {
-		l.checkRule(all[id])
+		if f, found := judgeAll(all[id]); found {
+			useless[id] = f
+		}
+	}
+	for _, id := range order {
+		if f, found := useless[id]; found {
+			l.report(f, all[id], func(id model.RuleID) bool { _, found := useless[id]; return found })
+			continue
+		}
+		l.checkHosts(all[id])
+		l.checkWidth(all[id][0].rule)
 	}
 }
 
-func (l *linter) checkRule(where []ruleAt) {
-	best, at := judgement{}, where[0]
+// finding is what is reported of a rule that is good for nothing.
+type finding struct {
+	judgement
+	at ruleAt
+}
+
+// judgeAll says what a rule is good for at all the gateways; not found is one that
+// is useful at some.
+func judgeAll(where []ruleAt) (f finding, found bool) {
+	f.at = where[0]
 	for _, w := range where {
 		j := w.view.judge(w.rule)
 		if j.use == useful {
-			l.checkHosts(where)
-			l.checkWidth(where[0].rule)
-			return
+			return finding{}, false
 		}
-		if j.use > best.use {
-			best, at = j, w
+		if j.use > f.use {
+			f = finding{j, w}
 		}
 	}
+	return f, true
+}
+
+// report says that a rule is good for nothing, and why. Those that useless names
+// are reported as well.
+func (l *linter) report(f finding, where []ruleAt, useless func(model.RuleID) bool) {
+	best, at := f.judgement, f.at
 	r, by := at.rule, best.by
 	warn := func(code, format string, args ...any) {
 		var related []Related
 		if by != nil {
 			related = []Related{{by.Origin, "the rule " + by.ID.String()}}
 		}
-		l.warn(r.Origin, code, related, "%s", fmt.Sprintf(format, args...)+l.caution(where))
+		l.warn(r.Origin, code, related, "%s", fmt.Sprintf(format, args...)+l.caution(where, useless))
 	}
 	does := "allows"
 	if r.Action == model.Deny {
@@ -73,21 +97,23 @@ func (l *linter) checkRule(where []ruleAt) {
 }
 
 // caution is a warning beside the advice to remove a rule: without the last Allow
-// policy, everything may be allowed.
-func (l *linter) caution(where []ruleAt) string {
+// policy, everything may be allowed. Who removes one of the useless rules may
+// remove all of them.
+func (l *linter) caution(where []ruleAt, useless func(model.RuleID) bool) string {
 	if where[0].rule.Action != model.Allow {
 		return ""
 	}
 	for _, w := range where {
-		if g := w.view.gateway; g.DefaultAction == model.Allow && !w.view.hasOtherAllow(w.rule.ID) {
+		if g := w.view.gateway; g.DefaultAction == model.Allow && !w.view.keepsAllow(useless) {
 			return fmt.Sprintf(". Mind that without an Allow policy, the defaultAction of gateway %s would allow everything that is not denied", g.Name)
 		}
 	}
 	return ""
 }
 
-func (v *view) hasOtherAllow(id model.RuleID) bool {
-	return slices.ContainsFunc(v.rules, func(r *rule) bool { return r.Action == model.Allow && r.ID != id })
+// keepsAllow reports whether an Allow rule stays when the useless ones are gone.
+func (v *view) keepsAllow(useless func(model.RuleID) bool) bool {
+	return slices.ContainsFunc(v.rules, func(r *rule) bool { return r.Action == model.Allow && !useless(r.ID) })
 }
 
 // why says why nobody can use any host of the rule.
