@@ -39,6 +39,10 @@ func articles() map[string]asked {
 		byAccount   = "default/sleep>google default/sleep>yahoo otherns/sleep>google otherns/sleep>yahoo otherns/sleep-google>google otherns/sleep-yahoo>yahoo " +
 			"thirdns/sleep>google thirdns/sleep>yahoo"
 		below = "*>en *>de *>fr *>es *>mobile"
+		// The guide's DestinationRule with the subset is in the namespace default.
+		belowThere = "default/sleep>en default/sleep>de default/sleep>fr default/sleep>es default/sleep>mobile " +
+			"default/sleep-us>en default/sleep-us>de default/sleep-us>fr default/sleep-us>es default/sleep-us>mobile " +
+			"default/sleep-canada>en default/sleep-canada>de default/sleep-canada>fr default/sleep-canada>es default/sleep-canada>mobile"
 	)
 	return map[string]asked{
 		"tetrate": {
@@ -65,8 +69,8 @@ func articles() map[string]asked {
 			},
 			steps: []step{
 				{dir: "01-direct", tls: below},
-				{dir: "02-common-server", tls: below},
-				{dir: "03-any-host", tls: below},
+				{dir: "02-common-server", tls: belowThere},
+				{dir: "03-any-host", tls: belowThere},
 				{dir: "04-all-but-english", tls: "default/sleep>de default/sleep>fr default/sleep>es default/sleep>mobile"},
 				{dir: "05-by-service-account", tls: "default/sleep-us>en default/sleep-us>es default/sleep-canada>en default/sleep-canada>fr"},
 			},

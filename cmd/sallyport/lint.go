@@ -32,8 +32,8 @@ rules that allow everything, patterns at a public suffix, rules that have expire
 soon will.
 
 What is said about a rule is proved from the compiled policy: the rule can be
-removed, and no verdict changes, if the others stay. Where it is of the last Allow policies, whose end
-would give the word to a defaultAction of Allow, that is said too.
+removed, and no verdict changes, if the others stay. Where it is of the last Allow
+policies, whose end would give the word to a defaultAction of Allow, that is said.
 
 Exit code: 0 no errors, 1 errors; --strict: 1 if there is any finding; 2 wrong usage.`,
 		Example: `  sallyport lint examples/wikipedia

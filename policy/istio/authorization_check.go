@@ -96,6 +96,11 @@ func (p *policy) warnTogether(gateways []*gatewayContext, diags *diag.List) {
 				diags.Warnf(v.text.Pos, "matches-nobody", "%q matches nobody: the workloads are of the trust domain %s", v.text.Value, trustDomains(gateways))
 			}
 		}
+		if p.doc.Action == syntax.ActionDeny {
+			for _, o := range r.to {
+				p.checkDenied(o, gateways, diags)
+			}
+		}
 		if !slices.ContainsFunc(gateways, func(g *gatewayContext) bool { return g.mayMatch(p, r) }) {
 			diags.Warnf(r.pos, "never-matches", "this rule matches nothing: its conditions exclude one another, or none of the gateways' listeners has its ports")
 		}

@@ -65,6 +65,8 @@ func TestRefusedWords(t *testing.T) {
 
 		{namespaces(`"*-prod"`), `"*`, `a namespace cannot be matched by its end`},
 		{namespaces(`"*a"`), `"*`, `a namespace cannot be matched by its end`},
+		{namespaces(`sa`), `sa`, `also about the workloads of the namespace ns; write source.principals, as in td.test/ns/sa/*`},
+		{namespaces(`"s*"`), `"s`, `also about the workloads of the namespace ns`},
 		{namespaces(`"a*b"`), `"a`, `one * may stand`},
 		{namespaces(`Default`), `Def`, `a namespace has lower-case letters`},
 		{namespaces(`a/b`), `a/b`, `a namespace has lower-case letters`},

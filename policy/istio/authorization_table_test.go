@@ -75,6 +75,7 @@ func table() []row {
 		{"source.principals: a*b", refused, from(`principals: ["td.test/ns/*/sa/x"]`), ""},
 		{"source.principals: cluster.local/*", refused, from(`principals: ["cluster.local/*"]`), ""},
 		{"source.namespaces", honoured, from(`namespaces: [a, "b*"]`), "0 Allow: spiffe://td.test/ns/a/* or spiffe://td.test/ns/b* → [*]\n"},
+		{"source.namespaces: sa", refused, from("namespaces: [sa]"), ""},
 		{"source.namespaces: *abc", refused, from(`namespaces: ["*abc"]`), ""},
 		{"source.notNamespaces", honoured, from("notNamespaces: [a]"), "0 Allow: * but not spiffe://td.test/ns/a/* → [*]\n"},
 		{"source.serviceAccounts", honoured, from("serviceAccounts: [a/x, z]"), "0 Allow: spiffe://td.test/ns/a/sa/x or spiffe://td.test/ns/istio-system/sa/z → [*]\n"},
@@ -96,6 +97,7 @@ func table() []row {
 		{"operation.notHosts", honoured, to(`notHosts: [a.org, "a.org:*"]`), "0 Deny via TLS: * → [*]\n0 Deny via HTTP: * → [*] but [a.org]\n"},
 		{"operation.ports", honoured, to(`ports: ["15443", "8443", "15080"]`), "0 Deny: * → [*]\n"},
 		{"operation.ports: some", refused, to(`ports: ["15443"]`), ""},
+		{"operation.ports: none", refused, to(`ports: ["443"]`), ""},
 		{"operation.notPorts", honoured, to(`notPorts: ["443"]`), "0 Deny: * → [*]\n"},
 		{"operation.methods", refused, to("methods: [GET]"), ""},
 		{"operation.notMethods", refused, to("notMethods: [GET]"), ""},
@@ -187,6 +189,9 @@ func meaning(document string) (string, diag.List) {
 		return "", diags
 	}
 	set, diags := Rules(docs, docs.Gateways[0])
+	if !diags.HasErrors() {
+		diags = append(diags, CheckRules(docs, true)...)
+	}
 	out := printed(set.Rules)
 	for _, r := range set.Rules {
 		switch {

@@ -69,7 +69,18 @@ func (g *gatewayContext) to(p *policy, r *rule, via model.Via, diags *diag.List)
 // that is about some of them is an error: which listener a workload came in by
 // says nothing here.
 func (g *gatewayContext) meansPorts(o operation, diags *diag.List) bool {
-	var meant, others []string
+	meant, others := g.byPorts(o)
+	if len(meant) > 0 && len(others) > 0 {
+		diags.Errorf(o.pos, "not-honoured", "the ports of this operation mean the listeners %s of EgressGateway %s, and not %s; "+
+			"a rule cannot tell the listeners of a gateway apart: name the ports of all of them, or of none",
+			strings.Join(meant, ", "), g.doc.Name, strings.Join(others, ", "))
+	}
+	return len(others) == 0
+}
+
+// byPorts are the gateway's listeners, those that an operation means and the
+// others, for a person.
+func (g *gatewayContext) byPorts(o operation) (meant, others []string) {
 	for _, l := range g.doc.Listeners {
 		in := (len(o.ports) == 0 || slices.Contains(o.ports, l.Port)) && !slices.Contains(o.notPorts, l.Port)
 		shown := fmt.Sprintf("%s (%d)", l.Name, l.Port)
@@ -79,10 +90,20 @@ func (g *gatewayContext) meansPorts(o operation, diags *diag.List) bool {
 			others = append(others, shown)
 		}
 	}
-	if len(meant) > 0 && len(others) > 0 {
-		diags.Errorf(o.pos, "not-honoured", "the ports of this operation mean the listeners %s of EgressGateway %s, and not %s; "+
-			"a rule cannot tell the listeners of a gateway apart: name the ports of all of them, or of none",
-			strings.Join(meant, ", "), g.doc.Name, strings.Join(others, ", "))
+	return meant, others
+}
+
+// checkDenied refuses DENY for ports that no gateway listens at. The gateway that
+// the rule was written for did, so what it refused there would be open here.
+func (p *policy) checkDenied(o operation, gateways []*gatewayContext, diags *diag.List) {
+	var listeners []string
+	for _, g := range gateways {
+		meant, others := g.byPorts(o)
+		if len(meant) > 0 {
+			return
+		}
+		listeners = append(listeners, others...)
 	}
-	return len(others) == 0
+	diags.Errorf(o.pos, "not-honoured", "the ports of this operation mean none of the gateways' listeners, %s, so that this DENY rule would refuse nothing: name their ports, or leave the ports out",
+		strings.Join(listeners, ", "))
 }

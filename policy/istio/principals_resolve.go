@@ -20,8 +20,9 @@ const (
 // them means.
 //
 // It is exact for the principals there can be: identities of the gateway's
-// trust domain, of Istio's form, and those that listeners give to addresses,
-// which may be any. Istio's own expressions also look into the other trust
+// trust domain, which speak of namespaces in Istio's form or not at all
+// (model.IdentityGrammar), and those that listeners give to addresses, which may
+// be any. Istio's own expressions also look into the other trust
 // domains; of those, the gateway knows every identity by name.
 func (g *gatewayContext) resolve(list []whoValue, namespace string, diags *diag.List) matches {
 	var out []model.PrincipalMatch
@@ -35,7 +36,7 @@ func (g *gatewayContext) resolve(list []whoValue, namespace string, diags *diag.
 func (g *gatewayContext) value(v whoValue, namespace string, diags *diag.List) []model.PrincipalMatch {
 	switch v.kind {
 	case namespaceName:
-		return g.byNamespace(v)
+		return g.byNamespace(v, diags)
 	case accountName:
 		return g.byAccount(v, namespace)
 	case domainName:
@@ -116,8 +117,12 @@ func (g *gatewayContext) somebody(m model.PrincipalMatch) bool {
 
 func (g *gatewayContext) ownDomain() string { return scheme + g.doc.TrustDomain + "/" }
 
-// byNamespace is Istio's .*/ns/NAMESPACE/.*
-func (g *gatewayContext) byNamespace(v whoValue) []model.PrincipalMatch {
+// byNamespace is Istio's .*/ns/NAMESPACE/.*, which is also found in
+// /ns/ns/sa/NAME, if NAMESPACE is sa.
+func (g *gatewayContext) byNamespace(v whoValue, diags *diag.List) []model.PrincipalMatch {
+	if v.form == exact && v.value == "sa" || v.form == prefix && strings.HasPrefix("sa", v.value) {
+		diags.Errorf(v.text.Pos, "not-honoured", "%q cannot be honoured: Istio's expression for it is also about the workloads of the namespace ns; write source.principals, as in %s/ns/sa/*", v.text.Value, g.doc.TrustDomain)
+	}
 	words, own := "/ns/"+v.value, g.ownDomain()+"ns/"+v.value // what follows of the namespace is open
 	if v.form == exact {
 		words, own = words+"/", own+"/"

@@ -26,6 +26,9 @@ type Registration struct {
 	Addresses []syntax.Address
 	// Hint is what to do if those are not dialled; it may be empty.
 	Hint string
+	// closed says that in Istio other namespaces that know the host have their
+	// connections closed.
+	closed bool
 }
 
 // Registry says which hosts the ServiceEntries, Gateways, VirtualServices and
@@ -63,8 +66,10 @@ type registry struct {
 	byHost hostindex.Index[*entry]
 	// gateways are the Gateways, whose if it is this group's.
 	gateways map[gatewayKey]*ownGateway
+	servers  servers
 	legs     legs
 	rules    destinationRules
+	toward   toGateways
 
 	found []Registration
 }
@@ -88,6 +93,7 @@ func newRegistry(docs *syntax.Documents, g *syntax.EgressGateway) *registry {
 	r.docs.Gateways = inOrder(docs.Istio.Gateways, func(d *syntax.IstioGateway) *syntax.Meta { return &d.Meta })
 	r.docs.VirtualServices = inOrder(docs.Istio.VirtualServices, func(d *syntax.VirtualService) *syntax.Meta { return &d.Meta })
 	r.docs.DestinationRules = inOrder(docs.Istio.DestinationRules, func(d *syntax.DestinationRule) *syntax.Meta { return &d.Meta })
+	r.docs.AuthorizationPolicies = inOrder(docs.Istio.AuthorizationPolicies, func(d *syntax.AuthorizationPolicy) *syntax.Meta { return &d.Meta })
 	return r
 }
 

@@ -75,6 +75,10 @@ func (r *registry) destination(l *leg, client string) (*entry, *syntax.ServicePo
 	var found *entry
 	var port *syntax.ServicePort
 	hidden, bad := false, false
+	if l.subset.Value != "" {
+		r.diags.Errorf(l.subset.Pos, "no-such-subset", "the route leads to the subset %s of %s, and an external host has none, so that Istio would close the connection: remove it", l.subset.Value, l.host)
+		return nil, nil, false
+	}
 	for _, e := range r.byHost.At(l.host) {
 		switch {
 		case e.bad:

@@ -28,6 +28,8 @@ type entry struct {
 	used bool
 	// originated says that the gateway speaks TLS for workloads.
 	originated bool
+	// saidAlsoTLS says that warnAlsoTLS has warned.
+	saidAlsoTLS bool
 }
 
 func (e *entry) name() string { return fullName("ServiceEntry", &e.doc.Meta) }

@@ -4,6 +4,7 @@ package istio_test
 func tcpInstead() []string {
 	return []string{
 		"VirtualService spec.tls[1]=",
+		"VirtualService spec.tls[0].route[0].destination.port.number=9443",
 		`VirtualService spec.tcp=[{"match": [{"gateways": ["egress"], "port": 9443}], "route": [{"destination": {"host": "a.example.com", "port": {"number": 443}}}]}]`,
 	}
 }
@@ -126,6 +127,25 @@ func fieldCases() []fieldCase {
 	} {
 		vs("spec.http."+name, `spec.http[0].`+name+`={}`)
 	}
+
+	gw = func(row, edit string, given ...string) { add(ofTheGateway, row, edit, given...) }
+	gw("metadata.namespace", `metadata.namespace="other"`)
+	gw("spec.host", `spec.host="istio-egressgateway.other.svc.cluster.local"`)
+	gw("spec.exportTo", `spec.exportTo=["other"]`)
+	gw("spec.workloadSelector", `spec.workloadSelector={"matchLabels": {"a": "b"}}`)
+	gw("spec.subsets", `spec.subsets=[]`)
+	gw("spec.subsets.name", `spec.subsets[0].name="b"`)
+	gw("spec.subsets.labels", `spec.subsets[0].labels={"version": "v2"}`)
+	gw("spec.trafficPolicy.tls", `spec.trafficPolicy.tls=`)
+	gw("spec.trafficPolicy.tls.mode", `spec.trafficPolicy.tls.mode="SIMPLE"`)
+	gw("spec.trafficPolicy.tls.sni", `spec.trafficPolicy.tls.sni=`)
+	gw("spec.trafficPolicy.portLevelSettings", `spec.trafficPolicy.portLevelSettings=[{"port": {"number": 80}, "tls": {"mode": "DISABLE"}}]`)
+	gw("spec.trafficPolicy.loadBalancer", `spec.trafficPolicy.loadBalancer={"simple": "ROUND_ROBIN"}`)
+	gw("spec.trafficPolicy.connectionPool", `spec.trafficPolicy.connectionPool={"tcp": {"maxConnections": 1}}`)
+	gw("spec.trafficPolicy.outlierDetection", `spec.trafficPolicy.outlierDetection={"interval": "1s"}`)
+	gw("spec.subsets.trafficPolicy", `spec.subsets[0].trafficPolicy=`)
+	gw("spec.subsets.trafficPolicy.tls", `spec.subsets[0].trafficPolicy.tls={"mode": "DISABLE"}`)
+	gw("spec.subsets.trafficPolicy.portLevelSettings", `spec.subsets[0].trafficPolicy.portLevelSettings[0].tls.mode="ISTIO_MUTUAL"`)
 
 	dr := func(row, edit string, given ...string) { add("DestinationRule", row, edit, given...) }
 	dr("spec.host", `spec.host="b.example.com"`)

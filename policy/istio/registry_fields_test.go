@@ -22,6 +22,10 @@ func networkingKinds() []string {
 	return []string{"ServiceEntry", "Gateway", "VirtualService", "DestinationRule"}
 }
 
+// ofTheGateway is the document of the world under that name, and ofTheGatewayTitle
+// is the title above its table: a DestinationRule for the gateway's service.
+const ofTheGateway, ofTheGatewayTitle = "toGateway", "DestinationRule of the gateway"
+
 // fieldRows are the tables of docs/istio*.md: what is said of each field, by KIND
 // FIELD.
 func fieldRows(t *testing.T) map[string]string {
@@ -36,9 +40,11 @@ func fieldRows(t *testing.T) map[string]string {
 		kind := ""
 		for line := range strings.Lines(string(text)) {
 			if title, ok := strings.CutPrefix(line, "## "); ok {
-				kind = strings.TrimSpace(title)
+				if kind = strings.TrimSpace(title); kind == ofTheGatewayTitle {
+					kind = ofTheGateway
+				}
 			}
-			if m := row.FindStringSubmatch(line); m != nil && slices.Contains(networkingKinds(), kind) {
+			if m := row.FindStringSubmatch(line); m != nil && (kind == ofTheGateway || slices.Contains(networkingKinds(), kind)) {
 				key := kind + " " + m[1]
 				require.Empty(t, rows[key], "the row %s is there twice", key)
 				rows[key] = m[2]

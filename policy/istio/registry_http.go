@@ -64,7 +64,7 @@ func (r *registry) originates(e *entry, h syntax.Host, n named) (w way, originat
 // followHTTP is originates where routes of the mesh are about the name.
 func (r *registry) followHTTP(e *entry, legs []*leg, n named) (w way, originates, ok bool) {
 	for i, l := range legs {
-		own, good := r.followRequest(l, n)
+		own, good := r.followRequest(e, l, n)
 		switch {
 		case !good:
 			return way{}, false, false
@@ -87,7 +87,7 @@ func (r *registry) followHTTP(e *entry, legs []*leg, n named) (w way, originates
 }
 
 // followRequest follows one leg of the mesh.
-func (r *registry) followRequest(l *leg, n named) (way, bool) {
+func (r *registry) followRequest(e *entry, l *leg, n named) (way, bool) {
 	l.used = true
 	last, client, clients := l, "", n.exports
 	switch group := r.services[l.host.String()]; {
@@ -98,18 +98,52 @@ func (r *registry) followRequest(l *leg, n named) (way, bool) {
 	case group != r.group:
 		return way{elsewhere: true}, true
 	default:
-		r.checkSubset(l, n.pattern)
-		onward, ok := r.onward(l, n.pattern, httpRoutes, tcpRoutes)
+		onward, ok := r.requestsOnward(e, l, n)
 		if !ok {
 			return way{}, false
 		}
 		last, client, clients = onward, r.place.Namespace, exports.Of(r.place.Namespace)
 	}
-	e, port, ok := r.destination(last, client)
+	to, port, ok := r.destination(last, client)
 	if !ok {
 		return way{}, false
 	}
-	return r.originate(e, port, last.host, n.pattern, clients, last.pos)
+	return r.originate(to, port, last.host, n.pattern, clients, last.pos)
+}
+
+// requestsOnward is the leg at the gateway that takes over from one of the mesh for
+// requests.
+func (r *registry) requestsOnward(e *entry, l *leg, n named) (*leg, bool) {
+	port, ok := r.portForRequests(e, l)
+	if !ok {
+		return nil, false
+	}
+	t, ok := r.toGateway(l, n.exports, port)
+	if !ok {
+		return nil, false
+	}
+	if !t.from.Includes(n.exports) {
+		// The host's own TLS may leave from everywhere: a registration cannot say both.
+		r.diags.Errorf(l.subset.Pos, "no-such-subset", "%s, and those of others know %s too: %s", t.someOnly(l), n.pattern, r.remedy(t, l.host))
+		return nil, false
+	}
+	return r.onward(l, n.pattern, t, httpRoutes, tcpRoutes)
+}
+
+// portForRequests is the port of the gateway's service to which a leg leads
+// requests. Without one Istio takes that of the listener (GetDestinationCluster in
+// pilot/pkg/networking/core/route).
+func (r *registry) portForRequests(e *entry, l *leg) (uint16, bool) {
+	switch {
+	case l.to.Port != 0:
+		return l.to.Port, true
+	case l.port != 0:
+		return l.port, true
+	case len(e.http) == 1:
+		return e.http[0].Number, true
+	}
+	r.diags.Errorf(l.pos, "no-such-port", "the route leads to %s and says no port, and %s has several ports with HTTP, or none, of which Istio would take the one that a request is for: add destination.port", l.host, e.name())
+	return 0, false
 }
 
 // originate is how requests for a pattern end that go to a port of an entry from
@@ -129,42 +163,4 @@ func (r *registry) originate(e *entry, p *syntax.ServicePort, host, names hostna
 		r.checkNames(e.doc.SubjectAltNames)
 	}
 	return w, true
-}
-
-// checkSubset looks at the subset of the gateway's service that a leg leads to.
-// For HTTP, its sni is what Istio's policies at the gateway see as the name that
-// was asked for.
-func (r *registry) checkSubset(l *leg, p hostname.Pattern) {
-	if l.subset.Value == "" {
-		return
-	}
-	found := r.rules.subsets[l.host.String()+" "+l.subset.Value]
-	if len(found) == 0 {
-		r.diags.Errorf(l.subset.Pos, "no-such-subset", "no DestinationRule for %s has the subset %s: Istio would close the connection; add it, or remove the subset here", l.host, l.subset.Value)
-		return
-	}
-	if l.kind != httpRoutes {
-		return
-	}
-	for _, s := range found {
-		policy := s.subset.Policy
-		if !policy.Written {
-			policy = s.doc.Policy
-		}
-		tls := policy.TLS
-		for _, port := range policy.Ports {
-			if port.Port == l.to.Port {
-				tls = port.TLS
-			}
-		}
-		if tls == nil || tls.Mode != syntax.ModeIstioMutual {
-			continue
-		}
-		switch {
-		case tls.SNI.Value == "":
-			r.diags.Warnf(tls.Pos, "sni-differs", "in Istio the gateway would not learn the name %s from this rule, and policies on connection.sni would not match; here they do. Add `sni: %s`", p, p)
-		case !strings.EqualFold(tls.SNI.Value, p.String()):
-			r.diags.Errorf(tls.SNI.Pos, "sni-differs", "requests for %s would come to the gateway as %s, and policies on connection.sni would be about that name: write `sni: %s`", p, tls.SNI.Value, p)
-		}
-	}
 }

@@ -1,6 +1,7 @@
 package istio
 
 import (
+	"cmp"
 	"slices"
 
 	"sallyport/pkg/diag"
@@ -17,6 +18,8 @@ type named struct {
 	by      string
 	exports exports.Set
 	way     way
+	// closed is Registration.closed.
+	closed bool
 }
 
 // register registers a host of an entry.
@@ -42,6 +45,7 @@ func (r *registry) register(e *entry, h syntax.Host) {
 			continue // nothing leaves
 		case e.tls == nil:
 			n.way = http
+			r.warnAlsoTLS(e, h)
 		case originates:
 			originate := http.dial.Originate
 			http.dial.Originate = n.way.dial.Originate
@@ -54,7 +58,7 @@ func (r *registry) register(e *entry, h syntax.Host) {
 		}
 		e.used = true
 		r.found = append(r.found, Registration{
-			Pattern: n.pattern, At: n.at, By: n.by, ExportTo: n.exports, Dial: n.way.dial, Addresses: n.way.addresses, Hint: n.way.hint,
+			Pattern: n.pattern, At: n.at, By: n.by, ExportTo: n.exports, Dial: n.way.dial, Addresses: n.way.addresses, Hint: n.way.hint, closed: n.closed,
 		})
 	}
 }
@@ -69,7 +73,7 @@ func (r *registry) registerTLS(e *entry, h syntax.Host) (all []named, ok bool) {
 	}
 	self := named{pattern: h.Pattern, at: h.Pos, by: e.name(), exports: e.exports, way: own}
 	before := len(r.diags)
-	rest, covered, about := e.exports, false, false
+	rest, covered, about, closed := e.exports, false, false, false
 	for _, l := range r.legs.about(h.Pattern, tlsRoutes) {
 		shared := e.exports.Intersect(l.visible)
 		if l.port != 0 && l.port != e.tls.Number || shared.IsEmpty() {
@@ -78,8 +82,8 @@ func (r *registry) registerTLS(e *entry, h syntax.Host) (all []named, ok bool) {
 		about, l.used = true, true
 		for _, p := range l.hosts {
 			covered = covered || p.Covers(h.Pattern)
-			for _, n := range r.follow(l, p) {
-				n.exports = shared
+			for _, n := range r.follow(e, l, p, shared) {
+				closed = closed || n.closed
 				if n.pattern == h.Pattern {
 					n.at, n.by = self.at, self.by
 				}
@@ -103,7 +107,7 @@ func (r *registry) registerTLS(e *entry, h syntax.Host) (all []named, ok bool) {
 	}
 	// Where the routes are not shown, the host is reached as it is.
 	for i, n := range all {
-		if n.pattern == h.Pattern && n.way.same(own) {
+		if n.pattern == h.Pattern && n.way.same(own) && !closed {
 			all[i].exports = e.exports
 			return all, true
 		}
@@ -113,8 +117,9 @@ func (r *registry) registerTLS(e *entry, h syntax.Host) (all []named, ok bool) {
 }
 
 // follow says where a leg of the mesh leads a server name, and whatever narrower
-// names the gateway leads elsewhere: nowhere if that is another group of gateways.
-func (r *registry) follow(l *leg, p hostname.Pattern) []named {
+// names the gateway leads elsewhere, for the clients of an entry: nowhere if that is
+// another group of gateways.
+func (r *registry) follow(e *entry, l *leg, p hostname.Pattern, clients exports.Set) []named {
 	by := fullName("VirtualService", &l.doc.Meta)
 	switch group := r.services[l.host.String()]; {
 	case group == nil:
@@ -123,21 +128,28 @@ func (r *registry) follow(l *leg, p hostname.Pattern) []named {
 			return nil
 		}
 		if w, ok := r.lead(l, p, ""); ok {
-			return []named{{pattern: p, at: l.pos, by: by, way: w}}
+			return []named{{pattern: p, at: l.pos, by: by, way: w, exports: clients}}
 		}
 		return nil
 	case group != r.group:
 		return nil
 	}
-	r.checkSubset(l, p)
+	t, ok := r.toGateway(l, clients, cmp.Or(l.to.Port, e.tls.Number))
+	if !ok {
+		return nil
+	}
+	closed := !t.from.Includes(clients)
+	if closed {
+		r.diags.Warnf(l.subset.Pos, "not-for-all", "%s: Istio closes the connections of others, and here they do not know %s; %s", t.someOnly(l), p, r.remedy(t, l.host))
+	}
 	var out []named
 	for _, q := range append([]hostname.Pattern{p}, r.narrower(p, tlsRoutes, tcpRoutes)...) {
-		onward, ok := r.onward(l, q, tlsRoutes, tcpRoutes)
+		onward, ok := r.onward(l, q, t, tlsRoutes, tcpRoutes)
 		if !ok {
 			return nil
 		}
 		if w, ok := r.lead(onward, q, r.place.Namespace); ok {
-			out = append(out, named{pattern: q, at: onward.pos, by: by, way: w})
+			out = append(out, named{pattern: q, at: onward.pos, by: by, way: w, exports: t.from, closed: closed})
 		}
 	}
 	return out
@@ -163,22 +175,22 @@ func (r *registry) narrower(p hostname.Pattern, kinds ...routeKind) []hostname.P
 	return out
 }
 
-// onward is the leg at the gateway that takes over from one of the mesh.
-func (r *registry) onward(from *leg, p hostname.Pattern, kinds ...routeKind) (*leg, bool) {
+// onward is the leg at the gateway that takes over from one of the mesh, which
+// comes there as t says.
+func (r *registry) onward(from *leg, p hostname.Pattern, t toGateway, kinds ...routeKind) (*leg, bool) {
 	var near *leg // would be the one but for something
 	found := mostSpecific(&r.legs.gateway, p, func(l *leg) bool {
 		if !slices.Contains(kinds, l.kind) {
 			return false
 		}
-		takes := slices.ContainsFunc(r.boundTo(l), func(g *ownGateway) bool { return g.takes(l, p) })
-		if !takes || !l.visible.Has(r.place.Namespace) {
+		if len(r.takingAt(l, p, t.port)) == 0 || !l.visible.Has(r.place.Namespace) {
 			near = l
 			return false
 		}
 		return true
 	})
 	if len(found) == 0 {
-		r.lost(from, near, p)
+		r.lost(from, near, p, t.port)
 		return nil, false
 	}
 	for _, l := range found {
@@ -187,12 +199,15 @@ func (r *registry) onward(from *leg, p hostname.Pattern, kinds ...routeKind) (*l
 			r.diags.Errorf(l.pos, "conflicting-routes", "at the gateway %s is led to %s, and at %s to %s: leave one of the routes", p, l.host, found[0].pos, found[0].host)
 			return nil, false
 		}
+		if !r.checkOutside(from, l, p, t) {
+			return nil, false
+		}
 	}
 	return found[0], true
 }
 
 // lost reports a route to the gateway from where nothing leads on.
-func (r *registry) lost(from, near *leg, p hostname.Pattern) {
+func (r *registry) lost(from, near *leg, p hostname.Pattern, port uint16) {
 	if near != nil {
 		near.used = true
 	}
@@ -202,6 +217,9 @@ func (r *registry) lost(from, near *leg, p hostname.Pattern) {
 		r.diags.Errorf(from.pos, "no-onward-route", closed+"add a route for a Gateway whose selector means it", p)
 	case !near.visible.Has(r.place.Namespace):
 		r.diags.Errorf(near.pos, "no-onward-route", closed+"add the gateway's namespace, %s, to the exportTo of this VirtualService", p, r.place.Namespace)
+	case len(r.taking(near, p)) > 0:
+		r.diags.Errorf(from.pos, "no-onward-route", closed+"this route leads to port %d of the gateway, and the servers of its Gateways that take %s in for %s routes have %s; write that as destination.port.number",
+			p, port, p, near.kind, ports(r.taking(near, p)))
 	default:
 		r.diags.Errorf(near.pos, "no-onward-route", closed+"no server of its Gateways takes %s in for %s routes%s. "+
 			"PASSTHROUGH is for tls routes, ISTIO_MUTUAL with protocol TLS for tcp, and with HTTPS for http", p, p, near.kind, atPort(near.port))
@@ -221,4 +239,16 @@ func (r *registry) lead(l *leg, p hostname.Pattern, client string) (way, bool) {
 			l.pos.String() + " lead to " + p.String() + ". If the proxy is meant, add its address to spec.addresses.allow of the EgressGateway"
 	}
 	return w, ok
+}
+
+// warnAlsoTLS says that a host with plain HTTP only, which is originated, is open
+// for TLS of the workloads' own too: here a host is known or not, at whatever port. In
+// Istio a workload's proxy knows the ports, and lets TLS out at none with HTTP.
+func (r *registry) warnAlsoTLS(e *entry, h syntax.Host) {
+	if r.group.AllowAny || len(e.http) != len(e.doc.Ports) || len(e.http) == 0 || e.saidAlsoTLS {
+		return
+	}
+	e.saidAlsoTLS = true
+	r.diags.Warnf(e.http[0].Pos, "also-tls", "the workloads' own TLS for %s leaves too, at the port to which plain requests are led, and Istio with REGISTRY_ONLY would not let it out, as no port of %s is for it. "+
+		"If it is meant, add a port with protocol TLS or HTTPS; if not, allow the host with an AuthorizationPolicy that has `hosts`, which is about HTTP only, or deny it to those who must not", h.Pattern, e.name())
 }

@@ -31,47 +31,54 @@ func (d *destinationRule) private() bool {
 	return d.visible != nil && slices.Equal(d.visible, exports.Of(d.doc.Namespace))
 }
 
-// destinationRules finds rules by their hosts.
-type destinationRules struct {
-	all     []*destinationRule
-	byHost  hostindex.Index[*destinationRule]
-	subsets map[string][]gatewaySubset // of the gateways' services, by service and name
+// exportedTo reports whether it is among the rules that Istio looks for in other
+// namespaces than the client's own. There it does not read . as the rule's namespace,
+// which makes a difference in the root namespace (getExportedDestinationRuleFromNamespace
+// in pilot/pkg/model/push_context.go).
+func (d *destinationRule) exportedTo(client string) bool {
+	return d.visible == nil || slices.ContainsFunc(d.doc.ExportTo, func(t syntax.Text) bool { return t.Value == client })
 }
 
-// gatewaySubset is a subset of a gateway's service: workloads' proxies take it
-// on their way to the gateway.
-type gatewaySubset struct {
-	doc    *syntax.DestinationRule
-	subset *syntax.Subset
+// destinationRules finds rules by their hosts.
+type destinationRules struct {
+	all    []*destinationRule
+	byHost hostindex.Index[*destinationRule]
 }
 
 func (r *registry) readDestinationRules() {
-	r.rules.subsets = make(map[string][]gatewaySubset)
 	for _, doc := range r.docs.DestinationRules {
 		visible, ok := r.visibility(doc.Namespace, doc.ExportTo)
 		if !ok {
 			continue
 		}
 		host := fullHost(doc.Host.Pattern, doc.Namespace)
-		if service := host.String(); r.services[service] != nil {
-			for i := range doc.Subsets {
-				key := service + " " + doc.Subsets[i].Name.Value
-				r.rules.subsets[key] = append(r.rules.subsets[key], gatewaySubset{doc, &doc.Subsets[i]})
-			}
-			continue // the workloads' proxies do what it says
-		}
 		d := &destinationRule{doc: doc, visible: visible}
-		r.rules.all = append(r.rules.all, d)
 		r.rules.byHost.Add(host, d)
+		if r.services[host.String()] == nil {
+			r.rules.all = append(r.rules.all, d)
+		}
 	}
 	for _, d := range r.rules.all {
 		d.used = len(r.hostsOf(d)) > 0
-		if d.used {
+		switch {
+		case d.used:
 			r.checkDestinationRule(d)
-		} else {
+		case r.isForGateways(d):
+			// The workloads' proxies do what it says.
+		default:
 			r.diags.Warnf(d.doc.Host.Pos, "not-registered", "%s has no effect: no ServiceEntry registers %s", fullName("DestinationRule", &d.doc.Meta), d.doc.Host.Pattern)
 		}
 	}
+}
+
+// isForGateways reports whether the service of a group of gateways is meant.
+func (r *registry) isForGateways(d *destinationRule) bool {
+	for service := range r.services {
+		if fullHost(d.doc.Host.Pattern, d.doc.Namespace).Covers(verbatim(service)) {
+			return true
+		}
+	}
+	return false
 }
 
 // hostsOf are the entries of which a host is meant by the rule.

@@ -9,24 +9,30 @@ import (
 )
 
 // policyFor is the traffic policy that a client in a namespace has for a host of
-// an entry, and the rule it is from; nil if there is none. It looks where Istio
-// looks (destinationRule in pilot/pkg/model/push_context.go): among the rules of the
-// client's own namespace, then those of the ServiceEntry's, then those of the
-// root namespace; in each, the most specific host decides.
+// an entry, and the rule it is from; nil if there is none.
 func (r *registry) policyFor(client string, e *entry, host hostname.Pattern) *destinationRule {
+	return r.oneOf(r.rulesFor(client, e.doc.Namespace, host))
+}
+
+// rulesFor are the rules that a client in a namespace has for a host whose service
+// is in another. It looks where Istio looks (destinationRule in
+// pilot/pkg/model/push_context.go): among the rules of the client's own namespace, then
+// those of the service's, then those of the root namespace; in each, the most
+// specific host decides.
+func (r *registry) rulesFor(client, owner string, host hostname.Pattern) []*destinationRule {
 	root := r.place.RootNamespace
 	if client != root {
 		if found := r.mostSpecificRules(host, func(d *destinationRule) bool { return d.doc.Namespace == client && d.visible.Has(client) }); len(found) > 0 {
-			return r.oneOf(found)
+			return found
 		}
 	} else if found := r.mostSpecificRules(host, func(d *destinationRule) bool { return d.doc.Namespace == root && d.private() }); len(found) > 0 {
-		return r.oneOf(found)
+		return found
 	}
-	for _, namespace := range []string{e.doc.Namespace, root} {
+	for _, namespace := range []string{owner, root} {
 		found := r.mostSpecificRules(host, func(d *destinationRule) bool { return d.doc.Namespace == namespace && !d.private() })
-		found = slices.DeleteFunc(found, func(d *destinationRule) bool { return !d.visible.Has(client) })
+		found = slices.DeleteFunc(found, func(d *destinationRule) bool { return !d.exportedTo(client) })
 		if len(found) > 0 {
-			return r.oneOf(found)
+			return found
 		}
 	}
 	return nil
@@ -67,7 +73,7 @@ func (r *registry) oneOf(found []*destinationRule) *destinationRule {
 // that they do not. It is not ok if they do not agree.
 func (r *registry) tlsFor(clients exports.Set, e *entry, host hostname.Pattern, port uint16) (tls *syntax.ClientTLS, ok bool) {
 	var first *destinationRule
-	for i, client := range r.sample(clients, e, host) {
+	for i, client := range r.sample(clients, e.doc.Namespace, host) {
 		d := r.policyFor(client, e, host)
 		t := tlsOf(d, port)
 		if t != nil {
@@ -87,28 +93,23 @@ func (r *registry) tlsFor(clients exports.Set, e *entry, host hostname.Pattern, 
 	return tls, true
 }
 
-// tlsOf is what a rule says about TLS at a port. The policy of a port replaces
-// that of the host.
+// tlsOf is what a rule says about TLS at a port.
 func tlsOf(d *destinationRule, port uint16) *syntax.ClientTLS {
 	if d == nil {
 		return nil
 	}
-	for _, p := range d.doc.Policy.Ports {
-		if p.Port == port {
-			return p.TLS
-		}
-	}
-	return d.doc.Policy.TLS
+	return tlsAt(&d.doc.Policy, port)
 }
 
-// sample is one namespace of every kind that the rules for a host tell apart.
-func (r *registry) sample(clients exports.Set, e *entry, host hostname.Pattern) []string {
+// sample is one namespace of every kind that the rules for a host tell apart, whose
+// service is in a namespace.
+func (r *registry) sample(clients exports.Set, owner string, host hostname.Pattern) []string {
 	if clients != nil {
 		return clients
 	}
 	names := []string{
 		"", // any that nothing names
-		e.doc.Namespace, r.place.RootNamespace,
+		owner, r.place.RootNamespace,
 	}
 	for d := range r.rules.byHost.Covering(host) {
 		names = append(append(names, d.doc.Namespace), d.visible...)

@@ -126,4 +126,5 @@ func reverse(docs *syntax.Documents) {
 	slices.Reverse(docs.Istio.Gateways)
 	slices.Reverse(docs.Istio.VirtualServices)
 	slices.Reverse(docs.Istio.DestinationRules)
+	slices.Reverse(docs.Istio.AuthorizationPolicies)
 }

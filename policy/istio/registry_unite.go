@@ -38,17 +38,30 @@ func (r *registry) unite() []Registration {
 
 // uniteSame adds another registration of the same pattern.
 func (r *registry) uniteSame(to *Registration, f Registration) {
+	if to.closed && !to.ExportTo.Includes(f.ExportTo) || f.closed && !f.ExportTo.Includes(to.ExportTo) {
+		r.closedAndOpen(to, f)
+		return
+	}
 	if SameDial(to.Dial, f.Dial) {
-		to.ExportTo = to.ExportTo.Union(f.ExportTo)
+		to.ExportTo, to.closed = to.ExportTo.Union(f.ExportTo), to.closed || f.closed
 		return
 	}
 	r.diags.Errorf(f.At, "conflicting-destinations", "%s reaches %s in another way than %s, at %s: make them the same, or leave one", f.By, f.Pattern, to.By, to.At)
+}
+
+// closedAndOpen reports names that Istio would close in some namespaces, and that
+// another registration opens there.
+func (r *registry) closedAndOpen(a *Registration, b Registration) {
+	r.diags.Errorf(a.At, "no-such-subset", "%s is led to a subset that workloads of some namespaces do not have, so that Istio would close their connections, while %s, at %s, opens it for them: "+
+		"add a DestinationRule with the subset that they see, or set the exportTo of both alike", a.Pattern, b.By, b.At)
 }
 
 // uniteCovering adds the namespaces of a registration that covers more.
 func (r *registry) uniteCovering(to *Registration, wider Registration) {
 	switch {
 	case to.ExportTo.Includes(wider.ExportTo):
+	case to.closed:
+		r.closedAndOpen(to, wider)
 	case SameDial(to.Dial, wider.Dial):
 		to.ExportTo = to.ExportTo.Union(wider.ExportTo)
 	default:

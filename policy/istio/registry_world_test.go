@@ -68,10 +68,15 @@ DestinationRule:
       tls: {mode: SIMPLE}
 toGateway:
   kind: DestinationRule
-  metadata: {name: gateway, namespace: default}
+  metadata: {name: gateway, namespace: istio-system}
   spec:
     host: istio-egressgateway.istio-system.svc.cluster.local
-    subsets: [{name: a, trafficPolicy: {tls: {mode: ISTIO_MUTUAL, sni: a.example.com}}}]
+    trafficPolicy: {tls: {mode: ISTIO_MUTUAL, sni: a.example.com}}
+    subsets:
+    - name: a
+      trafficPolicy:
+        portLevelSettings:
+        - {port: {number: 443}, tls: {mode: DISABLE}}
 `
 
 // result is what comes of the world.
