@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 	"time"
@@ -127,7 +129,15 @@ func (s snapshot) place(p diag.Position) diag.Position {
 func (s snapshot) checkOut(ctx context.Context) (dir string, done func(), err error) {
 	done = func() {}
 	revision, path, ok := gitdir.Split(s.dir)
-	if info, err := os.Stat(s.dir); err == nil && info.IsDir() || !ok {
+	info, err := os.Stat(s.dir)
+	switch {
+	case err == nil && info.IsDir():
+		return s.dir, done, nil
+	case ok && path == ".":
+		return "", done, fmt.Errorf("%s may be two directories: write %s:./ for the current one, or %s: for the top of the repository", s.dir, revision, revision)
+	case !ok && errors.Is(err, fs.ErrNotExist):
+		return "", done, fmt.Errorf("there is no directory %s; one of a git revision is written REVISION:DIRECTORY, for example HEAD:policies", s.dir)
+	case !ok:
 		return s.dir, done, nil
 	}
 	into, err := os.MkdirTemp("", "sallyport-diff-")
@@ -138,19 +148,19 @@ func (s snapshot) checkOut(ctx context.Context) (dir string, done func(), err er
 	return into, done, gitdir.Export(ctx, revision, path, into, ".yaml", ".yml", ".json")
 }
 
-// model is what the snapshot says. Its errors name the files as place does.
-func (s snapshot) model(dir string, r policy.Result) (*model.Model, error) {
-	for i := range r.Diagnostics {
-		p := &r.Diagnostics[i].Pos
+// placeAll makes findings about the snapshot, read from dir, name the files as
+// place does.
+func (s snapshot) placeAll(dir string, list diag.List) {
+	for i := range list {
+		p := &list[i].Pos
 		if p.File == dir {
 			p.File = "."
 		}
 		*p = s.place(*p)
 	}
-	return r.Model, r.Diagnostics.Err()
 }
 
-// loadTwo loads two policies.
+// loadTwo loads two policies, and says what is wrong with either.
 func loadTwo(ctx context.Context, before, after snapshot) (*model.Model, *model.Model, error) {
 	x, done, err := before.checkOut(ctx)
 	defer done()
@@ -163,12 +173,15 @@ func loadTwo(ctx context.Context, before, after snapshot) (*model.Model, *model.
 		return nil, nil, err
 	}
 	a, b := policy.LoadPair(policy.Moment{Dir: x, At: before.at}, policy.Moment{Dir: y, At: after.at})
-	m, err := before.model(x, a)
-	if err != nil {
-		return nil, nil, err
+	before.placeAll(x, a.Diagnostics)
+	after.placeAll(y, b.Diagnostics)
+	var wrong diag.List
+	for _, r := range []policy.Result{a, b} {
+		if r.Diagnostics.HasErrors() {
+			wrong = append(wrong, r.Diagnostics...)
+		}
 	}
-	n, err := after.model(y, b)
-	return m, n, err
+	return a.Model, b.Model, wrong.Err()
 }
 
 // moment is the value of a flag that is a point in time, RFC 3339.

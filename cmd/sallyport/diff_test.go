@@ -46,6 +46,21 @@ func TestDiffOfRevisions(t *testing.T) {
 	r = sallyport(t, "", "diff", "HEAD~1:policies", "HEAD:policies")
 	require.Equal(t, exitInvalid, r.code)
 	require.Contains(t, r.stderr, "HEAD:policies/policy.yaml:1:")
+	require.NoError(t, os.WriteFile("policies/policy.yaml", []byte("kind: {"), 0o600))
+	r = sallyport(t, "", "diff", "HEAD:policies", "policies")
+	require.Equal(t, exitInvalid, r.code)
+	require.Contains(t, r.stderr, "HEAD:policies/policy.yaml:1:")
+	require.Contains(t, r.stderr, "\npolicies/policy.yaml:1:")
+
+	for arg, hint := range map[string]string{
+		"HEAD":      "there is no directory HEAD; one of a git revision is written REVISION:DIRECTORY, for example HEAD:policies",
+		":policies": "there is no directory :policies; one of a git revision is written REVISION:DIRECTORY",
+		"HEAD~1:.":  "HEAD~1:. may be two directories: write HEAD~1:./ for the current one, or HEAD~1: for the top of the repository",
+	} {
+		r = sallyport(t, "", "diff", arg, "policies")
+		require.Equal(t, exitInvalid, r.code)
+		require.Contains(t, r.stderr, hint)
+	}
 	left, err := filepath.Glob(filepath.Join(os.TempDir(), "sallyport-diff-*"))
 	require.NoError(t, err)
 	require.Empty(t, left)

@@ -22,8 +22,11 @@ type formatting struct {
 	write, diff, check bool
 	formatter          layout.Formatter
 	findings           diag.List
+	reading            reading
 	// different is how many files are not laid out as they should be.
 	different int
+	// printed says that the text of a file went to standard output.
+	printed bool
 }
 
 func newFmt() *cobra.Command {
@@ -40,7 +43,8 @@ the fields of Istio's kinds.
 The meaning never changes: that is checked for each file, and a file for which it
 cannot be kept, or of which a comment would be lost, is refused with its place, as
 is one that is no policy. JSON files are left as they are. A FILE of - is standard
-input.
+input. Without -w, -d and --check several files are printed as one, with --- between
+them.
 
 Exit code: 0 success, 3 a file is not laid out like this (--check), 1 a file has
 errors, 2 wrong usage.`,
@@ -91,9 +95,13 @@ func (f *formatting) path(name string) error {
 		}
 		return f.file(fileOf("standard-input.yaml", data))
 	}
-	files, err := readFiles(name)
-	if err != nil {
-		return err
+	files, diags := f.reading.read(name)
+	for _, d := range diags {
+		if d.Severity == diag.Warning {
+			writeDiagnostics(f.cmd.ErrOrStderr(), diag.List{d})
+		} else {
+			f.findings = append(f.findings, d)
+		}
 	}
 	for _, file := range files {
 		if err := f.file(file); err != nil {
@@ -123,8 +131,7 @@ func (f *formatting) file(file source.File) error {
 	w := f.cmd.OutOrStdout()
 	switch {
 	case !f.write && !f.diff && !f.check:
-		_, err := w.Write(out)
-		return err
+		return f.print(w, out)
 	case same:
 		return nil
 	case f.diff:
@@ -136,6 +143,21 @@ func (f *formatting) file(file source.File) error {
 		}
 	}
 	_, err := fmt.Fprintln(w, file.Path)
+	return err
+}
+
+// print prints the text of a file, apart from that of the one before.
+func (f *formatting) print(w io.Writer, text []byte) error {
+	if len(text) == 0 {
+		return nil
+	}
+	if f.printed && !bytes.HasPrefix(text, []byte("---")) {
+		if _, err := fmt.Fprintln(w, "---"); err != nil {
+			return err
+		}
+	}
+	f.printed = true
+	_, err := w.Write(text)
 	return err
 }
 

@@ -79,6 +79,37 @@ func TestFmtRefuses(t *testing.T) {
 	require.Equal(t, exitInvalid, sallyport(t, "", "fmt", filepath.Join(dir, "none.yaml")).code)
 }
 
+// What cannot be read is said, with the way to it, and does not keep the others
+// from being laid out.
+func TestFmtSaysWhatIsNotRead(t *testing.T) {
+	t.Chdir(t.TempDir())
+	require.NoError(t, os.Mkdir("z", 0o700))
+	require.NoError(t, os.WriteFile("z/good.yaml", []byte(untidy), 0o600))
+	require.NoError(t, os.WriteFile("z/deny.YAML", []byte(untidy), 0o600))
+	r := sallyport(t, "", "fmt", "--check", "z")
+	require.Equal(t, result{exitRefused, "z/good.yaml\n", "z/deny.YAML: warning: is not read: policy files end in .yaml, .yml or .json, in lower case [unusual-extension]\n"}, r)
+
+	require.NoError(t, os.Symlink("nowhere.yaml", "z/dang.yaml"))
+	r = sallyport(t, "", "fmt", "-w", "none.yaml", "z")
+	require.Equal(t, exitInvalid, r.code)
+	require.Equal(t, "z/good.yaml\n", r.stdout)
+	require.Contains(t, r.stderr, "none.yaml: error: cannot be read: no such file or directory [unreadable-file]\n")
+	require.Contains(t, r.stderr, "z/dang.yaml: error: ")
+}
+
+// What is printed of several files can be read as one.
+func TestFmtPrintsSeveralFiles(t *testing.T) {
+	t.Chdir(t.TempDir())
+	require.NoError(t, os.WriteFile("a.yaml", []byte(untidy), 0o600))
+	require.NoError(t, os.WriteFile("b.yaml", []byte(strings.Replace(untidy, "name: a", "name: b", 1)), 0o600))
+	require.NoError(t, os.WriteFile("c.yaml", []byte("---\n"+strings.Replace(untidy, "name: a", "name: c", 1)), 0o600))
+	require.NoError(t, os.WriteFile("empty.yaml", nil, 0o600))
+	r := sallyport(t, "", "fmt", "empty.yaml", "a.yaml", "b.yaml", "c.yaml")
+	b, c := strings.Replace(tidied, "name: a", "name: b", 1), strings.Replace(tidied, "name: a", "name: c", 1)
+	require.Equal(t, result{exitOK, tidied + "---\n" + b + "---\n" + c, ""}, r)
+	require.Equal(t, r, sallyport(t, r.stdout, "fmt", "-"))
+}
+
 // The examples are laid out as `sallyport fmt` does it.
 func TestExamplesAreLaidOut(t *testing.T) {
 	r := sallyport(t, "", "fmt", "-d", "../../examples")

@@ -6,7 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -51,8 +51,12 @@ Without --dir the documents go to standard output, and the report to standard er
 One of the files may be an EgressGateway; otherwise one is made up. - is standard
 input, for what kubectl prints.
 
-Exit code: 0 the result means the same, or --force is given; 4 it would allow more,
-and is not written; 1 it allows less, or there are errors; 2 wrong usage.`,
+Documents of other systems are left out, and listed. What may be a policy with a slip
+in its apiVersion or kind is an error, as is a file that is not read.
+
+Exit code: 0 the result means the same, but for what is left out, or --force is
+given; 4 it would allow more, and is not written; 1 it allows less, or there are
+errors; 2 wrong usage.`,
 		Example: `  sallyport import istio examples/tetrate/07-per-service-account/istio --dir policies
   sallyport import istio -n istio-system external-google.yaml
   kubectl get serviceentries,authorizationpolicies -A -o yaml | sallyport import istio -`,
@@ -78,6 +82,9 @@ and is not written; 1 it allows less, or there are errors; 2 wrong usage.`,
 			o.Gateway.DefaultAction = model.Allow
 		}
 		o.Now = time.Now()
+		if err := checkImportFlags(o); err != nil {
+			return err
+		}
 		files, err := readAll(cmd.InOrStdin(), args)
 		if err != nil {
 			return err
@@ -85,6 +92,9 @@ and is not written; 1 it allows less, or there are errors; 2 wrong usage.`,
 		result, diags := migrate.Istio(files, o)
 		if err := diags.Err(); err != nil {
 			return err
+		}
+		if result.Report.Documents() == 0 {
+			return nothingToImport(args, result.Report)
 		}
 		return finishImport(cmd, result, dir, force, output.value)
 	})
@@ -166,27 +176,61 @@ func writeFiles(w io.Writer, dir string, files []source.File) error {
 	return nil
 }
 
-// readAll reads files, directories and standard input.
+// checkImportFlags refuses values that no document may have.
+func checkImportFlags(o migrate.Options) error {
+	for _, f := range []struct{ flag, wrong string }{
+		{"--namespace", o.CheckNamespace()},
+		{"--gateway-name", o.Gateway.CheckName()},
+		{"--trust-domain", o.Gateway.CheckTrustDomain()},
+	} {
+		if f.wrong != "" {
+			return usage("%s: %s", f.flag, f.wrong)
+		}
+	}
+	return nil
+}
+
+// nothingToImport says that nothing was found to be written anew: most likely,
+// not what was meant is named.
+func nothingToImport(args []string, report *migrate.Report) error {
+	for i, arg := range args {
+		if arg == "-" {
+			args[i] = "standard input"
+		}
+	}
+	others := ""
+	if n := len(report.LeftOut); n > 0 {
+		first := report.LeftOut[0]
+		others = fmt.Sprintf("; left out: %s of other kinds, such as the %s at %s", plural(n, "document"), first.Kind, first.Position)
+	}
+	return fmt.Errorf("there is no document in %s that says who may reach what, or how%s: name the files with Istio's documents", strings.Join(args, ", "), others)
+}
+
+// readAll reads files, directories and standard input, all of them or none: a
+// policy that is not read must not be lost.
 func readAll(stdin io.Reader, paths []string) ([]source.File, error) {
 	var out []source.File
+	var found diag.List
+	var r reading
 	for _, path := range paths {
 		if path == "-" {
 			data, err := io.ReadAll(stdin)
 			if err != nil {
 				return nil, err
 			}
-			out = append(out, fileOf("stdin", data))
+			if len(data) > 0 {
+				out = append(out, fileOf("stdin", data))
+			}
 			continue
 		}
-		files, err := readFiles(filepath.Clean(path))
-		if err != nil {
-			return nil, err
-		}
-		for _, f := range files {
-			if !slices.ContainsFunc(out, func(o source.File) bool { return o.Path == f.Path }) {
-				out = append(out, f)
-			}
-		}
+		files, diags := r.read(path)
+		out, found = append(out, files...), append(found, diags...)
 	}
-	return out, nil
+	if len(found) == 0 {
+		return out, nil
+	}
+	for i := range found {
+		found[i].Severity = diag.Error
+	}
+	return nil, diag.ListError{List: found}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"io"
 	"regexp"
 	"slices"
 	"strings"
@@ -46,7 +47,7 @@ usage. A test that fails because a policy expired is shown, and is no failure.`,
 		if err != nil {
 			return usage("--run: %v", err)
 		}
-		results, err := runTests(args[0], files)
+		results, err := runTests(args[0], files, cmd.ErrOrStderr())
 		if err != nil {
 			return err
 		}
@@ -72,14 +73,15 @@ usage. A test that fails because a policy expired is shown, and is no failure.`,
 	return cmd
 }
 
-// runTests runs the tests of a directory, and of other files besides.
-func runTests(dir string, files []string) ([]compile.TestResult, error) {
+// runTests runs the tests of a directory, and of other files besides. It writes
+// the warnings about those to w.
+func runTests(dir string, files []string, w io.Writer) ([]compile.TestResult, error) {
 	now := time.Now()
 	r := load(dir)
 	if failed := errorsBut(r.Diagnostics, "test-failed"); failed.HasErrors() {
 		return nil, diag.ListError{List: failed}
 	}
-	outside, err := readTests(files)
+	outside, err := readTests(files, w)
 	if err != nil {
 		return nil, err
 	}
@@ -104,15 +106,18 @@ func errorsBut(list diag.List, code string) diag.List {
 
 // readTests reads the PolicyTests of files and directories. Other documents are
 // errors: nobody would look at them.
-func readTests(paths []string) ([]*syntax.PolicyTest, error) {
+func readTests(paths []string, w io.Writer) ([]*syntax.PolicyTest, error) {
 	var files []source.File
+	var found diag.List
+	var r reading
 	for _, path := range paths {
-		more, err := readFiles(path)
-		if err != nil {
-			return nil, fmt.Errorf("--tests: %w", err)
-		}
-		files = append(files, more...)
+		more, diags := r.read(path)
+		files, found = append(files, more...), append(found, diags...)
 	}
+	if err := found.Err(); err != nil {
+		return nil, fmt.Errorf("--tests: %w", err)
+	}
+	writeDiagnostics(w, found)
 	var decoder syntax.Decoder
 	docs, diags := decoder.Decode(files)
 	for _, pos := range otherDocuments(docs) {

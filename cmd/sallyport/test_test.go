@@ -68,3 +68,21 @@ func TestPolicyTestsRefuse(t *testing.T) {
 	require.Equal(t, exitOK, sallyport(t, "", "test", dir).code)
 	require.Equal(t, exitRefused, sallyport(t, "", "test", dir, "--tests", outside).code)
 }
+
+// What of --tests is not read is said; what is named twice is read once.
+func TestOutsideTestsAreRead(t *testing.T) {
+	dir := policies(t, "wikipedia")
+	text, err := os.ReadFile("testdata/acceptance.yaml")
+	require.NoError(t, err)
+	t.Chdir(t.TempDir())
+	require.NoError(t, os.Mkdir("z", 0o700))
+	require.NoError(t, os.WriteFile("z/a.yaml", text, 0o600))
+	require.NoError(t, os.WriteFile("z/b.YAML", text, 0o600))
+	r := sallyport(t, "", "test", dir, "--tests", "z", "--tests", "./z/a.yaml", "--tests", "z/../z")
+	require.Equal(t, exitOK, r.code, r)
+	require.Equal(t, "z/b.YAML: warning: is not read: policy files end in .yaml, .yml or .json, in lower case [unusual-extension]\n", r.stderr)
+	require.NoError(t, os.Symlink("nowhere.yaml", "z/dang.yaml"))
+	r = sallyport(t, "", "test", dir, "--tests", "z")
+	require.Equal(t, exitInvalid, r.code)
+	require.Contains(t, r.stderr, "z/dang.yaml: error: ")
+}

@@ -151,7 +151,7 @@ func (s *scan) run() {
 		c := text[i]
 		switch {
 		case c == '#' && closed:
-			end := i + strings.IndexByte(text[i:]+"\n", '\n')
+			end := s.f.lineEnd(i)
 			s.comment(i, end)
 			i = end - 1
 		case s.opaque[i] != nil:
@@ -180,7 +180,7 @@ func (s *scan) run() {
 // header looks for a comment behind the | or > of a block scalar, and returns
 // the last offset of the scalar.
 func (s *scan) header(n *node) int {
-	end := n.at + strings.IndexByte(s.f.text[n.at:]+"\n", '\n')
+	end := s.f.lineEnd(n.at)
 	if at := strings.IndexByte(s.f.text[n.at:end], '#'); at >= 0 {
 		s.comment(n.at+at, end)
 	}

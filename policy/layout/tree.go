@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"sort"
 	"strings"
 	"unicode/utf8"
 
@@ -125,6 +126,14 @@ func (f *file) line(n int) string {
 	return line
 }
 
+// lineEnd is the offset of the end of the line that an offset is in.
+func (f *file) lineEnd(offset int) int {
+	if n := strings.IndexByte(f.text[offset:], '\n'); n >= 0 {
+		return offset + n
+	}
+	return len(f.text)
+}
+
 func (f *file) isBlank(n int) bool { return strings.TrimSpace(f.line(n)) == "" }
 
 // isGap reports whether a line is blank, and nothing's content.
@@ -150,17 +159,17 @@ func (f *file) document(d *yaml.Node) error {
 	if top.Kind == yaml.ScalarNode && top.Value == "" {
 		return nil // an empty document
 	}
-	for _, p := range f.parts {
-		if top.Line-1 >= p.start && top.Line-1 < p.end {
-			if p.root != nil {
-				return errors.New("there are two documents without --- between them")
-			}
-			n, err := f.convert(top)
-			p.root = n
-			return err
-		}
+	line := top.Line - 1
+	i := sort.Search(len(f.parts), func(n int) bool { return f.parts[n].end > line })
+	switch {
+	case i == len(f.parts) || line < f.parts[i].start:
+		return errors.New("a document is nowhere")
+	case f.parts[i].root != nil:
+		return errors.New("there are two documents without --- between them")
 	}
-	return errors.New("a document is nowhere")
+	n, err := f.convert(top)
+	f.parts[i].root = n
+	return err
 }
 
 func (f *file) convert(n *yaml.Node) (*node, error) {

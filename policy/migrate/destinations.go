@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"sallyport/pkg/hostindex"
 	"sallyport/pkg/hostname"
 	"sallyport/policy/istio"
 	"sallyport/policy/syntax"
@@ -27,30 +28,34 @@ func (m *migration) destinations() {
 		}
 		return
 	}
+	of := make(map[string][]*nativeDestination) // by the document that registers
 	for _, r := range m.registry {
 		if r.ExportTo.IsEmpty() {
 			continue // registered for nobody: refused either way
 		}
-		i := slices.IndexFunc(m.out.destinations, func(d *nativeDestination) bool {
-			return d.at.By == r.By && slices.Equal(d.at.ExportTo, r.ExportTo) && (d.at.ExportTo == nil) == (r.ExportTo == nil) && istio.SameDial(d.at.Dial, r.Dial)
+		i := slices.IndexFunc(of[r.By], func(d *nativeDestination) bool {
+			return slices.Equal(d.at.ExportTo, r.ExportTo) && (d.at.ExportTo == nil) == (r.ExportTo == nil) && istio.SameDial(d.at.Dial, r.Dial)
 		})
 		if i < 0 {
-			i = len(m.out.destinations)
+			i = len(of[r.By])
 			_, fullName, _ := strings.Cut(r.By, " ")
 			namespace, name, _ := strings.Cut(fullName, "/")
-			m.out.destinations = append(m.out.destinations, &nativeDestination{
+			made := &nativeDestination{
 				namespace: namespace, at: r, from: fmt.Sprintf("From %s, %s", r.By, r.At),
 				name: m.names.free("Destination "+namespace, name, ""),
-			})
-		}
-		m.out.destinations[i].hosts = append(m.out.destinations[i].hosts, r.Pattern)
-	}
-	for _, d := range m.networking() {
-		item := m.item(d.kind, d.meta)
-		for _, made := range m.out.destinations {
-			if d.says(made) {
-				item.Into = append(item.Into, "Destination "+made.namespace+"/"+made.name)
 			}
+			of[r.By] = append(of[r.By], made)
+			m.out.destinations = append(m.out.destinations, made)
+		}
+		of[r.By][i].hosts = append(of[r.By][i].hosts, r.Pattern)
+	}
+	docs := m.networking()
+	into := concerned(docs, m.out.destinations)
+	for i, d := range docs {
+		item := m.item(d.kind, d.meta)
+		for _, n := range into[i] {
+			made := m.out.destinations[n]
+			item.Into = append(item.Into, "Destination "+made.namespace+"/"+made.name)
 		}
 		if len(item.Into) == 0 {
 			item.Why, item.Todo = m.whyNoDestination(d), "nothing"
@@ -87,11 +92,38 @@ type networkingDocument struct {
 	hosts []syntax.Host
 }
 
-// says reports whether the document is about hosts of the Destination.
-func (d networkingDocument) says(made *nativeDestination) bool {
-	return slices.ContainsFunc(d.hosts, func(h syntax.Host) bool {
-		return slices.ContainsFunc(made.hosts, h.Pattern.Overlaps)
-	})
+// concerned finds, for each document, the Destinations that have a host in common
+// with it, by their places.
+func concerned(docs []networkingDocument, made []*nativeDestination) [][]int {
+	var ofDocs, ofMade hostindex.Index[int]
+	for i, d := range docs {
+		for _, h := range d.hosts {
+			ofDocs.Add(h.Pattern, i)
+		}
+	}
+	for n, d := range made {
+		for _, h := range d.hosts {
+			ofMade.Add(h, n)
+		}
+	}
+	out := make([][]int, len(docs))
+	for i, d := range docs {
+		for _, h := range d.hosts {
+			out[i] = slices.AppendSeq(out[i], ofMade.Covering(h.Pattern))
+		}
+	}
+	for n, d := range made {
+		for _, h := range d.hosts {
+			for i := range ofDocs.Covering(h) {
+				out[i] = append(out[i], n)
+			}
+		}
+	}
+	for i := range out {
+		slices.Sort(out[i])
+		out[i] = slices.Compact(out[i])
+	}
+	return out
 }
 
 func (m *migration) networking() []networkingDocument {

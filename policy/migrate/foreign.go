@@ -2,12 +2,6 @@ package migrate
 
 import "slices"
 
-const kindPolicy = "AuthorizationPolicy"
-
-func networkingKinds() []string {
-	return []string{"ServiceEntry", "Gateway", "VirtualService", "DestinationRule"}
-}
-
 // foreignKind says why documents of some kinds are left out, and what to do.
 type foreignKind struct {
 	groups []string // none: any
@@ -73,12 +67,27 @@ func foreignKinds() []foreignKind {
 	}
 }
 
-// explainForeign says why a document is left out, and what to do.
-func explainForeign(d document) (why, todo string) {
+// explained finds what is known of a document's kind, nil if it is not one that
+// can be left out without a look. What may be of Istio, or ours, must be named
+// with its group.
+func (d document) explained() *foreignKind {
 	for _, f := range foreignKinds() {
-		if (f.groups == nil || slices.Contains(f.groups, d.group)) && (f.kinds == nil || slices.Contains(f.kinds, d.kind)) {
-			return f.why, f.todo
+		group := slices.Contains(f.groups, d.group) || f.groups == nil && !likeOurs(d.group)
+		if group && (f.kinds == nil || slices.Contains(f.kinds, d.kind)) {
+			return &f
 		}
 	}
-	return "the kind is not known here", "see whether it says who may reach what: nothing of it is in force here"
+	return nil
+}
+
+// leftOut is the report's entry for a document that is not of the policy
+// language.
+func (d document) leftOut() Item {
+	i := Item{Kind: d.kind, Namespace: d.namespace, Name: d.name, Position: d.pos}
+	if f := d.explained(); f != nil {
+		i.Why, i.Todo = f.why, f.todo
+		return i
+	}
+	i.Why, i.Todo, i.Unknown = "the kind is not known here", "see whether it says who may reach what: nothing of it is in force here", true
+	return i
 }

@@ -13,21 +13,18 @@ import (
 
 	"sallyport/pkg/diag"
 	"sallyport/policy/source"
-	"sallyport/policy/syntax"
 )
 
 // document is one document of the input, before anybody asks what it means.
 type document struct {
-	pos  diag.Position // of its kind
-	node *yaml.Node
+	pos        diag.Position // of its kind
+	versionPos diag.Position // of its apiVersion
+	node       *yaml.Node
 	// text is the document with its comments, if it stands alone in its part of
 	// the file.
 	text []byte
 	about
 }
-
-// about is what a document says of itself.
-type about struct{ group, kind, namespace, name string }
 
 // input is the files, apart.
 type input struct {
@@ -36,42 +33,95 @@ type input struct {
 	// documents of foreign kinds, every line where it was.
 	files   []source.File
 	foreign []document
+	// problems are about documents of which nobody knows what they are.
+	problems diag.List
+
+	byLine map[diag.Position][]int // places in documents
 }
 
 // read takes files apart. What cannot be read is left to the policy language,
 // which says why.
 func read(files []source.File) *input {
-	in := &input{}
+	in := &input{byLine: make(map[diag.Position][]int)}
 	for _, f := range files {
 		if isKustomization(f.Path) {
 			in.files = append(in.files, f)
 			continue
 		}
-		out, blanked := make([]byte, 0, len(f.Data)), false
+		out := make([]byte, 0, len(f.Data))
 		line := 0
-		for _, part := range parts(f.Data) {
-			docs := parse(f.Path, part, line)
-			line += bytes.Count(part, []byte("\n"))
-			if len(docs) == 1 && docs[0].isForeign() {
-				in.foreign = append(in.foreign, docs[0])
-				out, blanked = append(out, bytes.Repeat([]byte("\n"), bytes.Count(part, []byte("\n")))...), true
-				continue
-			}
-			in.documents = append(in.documents, docs...)
-			out = append(out, part...)
+		for _, text := range parts(f.Data) {
+			p := part{file: f.Path, text: text, lines: line}
+			out = append(out, in.take(p)...)
+			line += breaks(text)
 		}
-		switch {
-		case !blanked:
-			in.files = append(in.files, f)
-		case path.Ext(f.Path) != ".json":
-			in.files = append(in.files, source.File{Path: f.Path, Data: out, Digest: sha256.Sum256(out)})
+		if !bytes.Equal(out, f.Data) {
+			f = source.File{Path: f.Path, Data: out, Digest: sha256.Sum256(out)}
 		}
+		in.files = append(in.files, f)
+	}
+	for i, d := range in.documents {
+		line := diag.Position{File: d.pos.File, Line: d.pos.Line}
+		in.byLine[line] = append(in.byLine[line], i)
 	}
 	return in
 }
 
+// take looks at the documents of a part, and returns what the policy language
+// should read of it.
+func (in *input) take(p part) []byte {
+	roots := p.parse()
+	if len(roots) != 1 {
+		for _, n := range roots {
+			in.documents = append(in.documents, p.document(n))
+		}
+		return p.text
+	}
+	d := p.document(roots[0])
+	if items, ok := d.items(); ok {
+		return in.takeList(p, d, items)
+	}
+	if in.sort(d) {
+		d.text = p.text
+		in.documents = append(in.documents, d)
+		return p.text
+	}
+	return p.blank()
+}
+
+// sort puts a document where it belongs, unless it is for the policy language
+// to read: the caller does that.
+func (in *input) sort(d document) (isOurs bool) {
+	switch s, pos, problem := d.judge(); s {
+	case ours:
+		return true
+	case foreign:
+		in.foreign = append(in.foreign, d)
+	default:
+		in.problems.Errorf(pos, "unknown-kind", "%s", problem)
+	}
+	return false
+}
+
 func isKustomization(file string) bool {
 	return slices.Contains([]string{"kustomization.yaml", "kustomization.yml"}, path.Base(file))
+}
+
+// find returns the document at the position of its kind.
+func (in *input) find(pos diag.Position) (document, bool) {
+	for _, i := range in.byLine[diag.Position{File: pos.File, Line: pos.Line}] {
+		if d := in.documents[i]; pos.Column == 0 || d.pos.Column == pos.Column {
+			return d, true
+		}
+	}
+	return document{}, false
+}
+
+// part is a piece of a file: a document, as a rule.
+type part struct {
+	file  string
+	text  []byte
+	lines int // before it
 }
 
 // parts cuts a YAML file before each line that separates documents: nothing in a
@@ -94,87 +144,56 @@ func parts(data []byte) [][]byte {
 	return append(out, data[start:])
 }
 
-// parse reads the documents of a part, those of Lists one by one.
-func parse(file string, part []byte, lines int) (out []document) {
+// parse reads the documents of a part; none if there is an error.
+func (p part) parse() (out []*yaml.Node) {
 	defer func() {
 		if recover() != nil {
 			out = nil // a fault of the YAML library; the policy language reports it
 		}
 	}()
-	d := yaml.NewDecoder(bytes.NewReader(part))
+	d := yaml.NewDecoder(bytes.NewReader(p.text))
 	for {
 		var n yaml.Node
 		if err := d.Decode(&n); errors.Is(err, io.EOF) {
-			break
+			return out
 		} else if err != nil {
 			return nil
 		}
-		root := &n
 		if n.Kind == yaml.DocumentNode && len(n.Content) == 1 {
-			root = n.Content[0]
-		}
-		if field(root, "kind").Value == "List" {
-			for _, item := range field(root, "items").Content {
-				out = append(out, newDocument(file, item, lines))
-			}
-			continue
-		}
-		out = append(out, newDocument(file, root, lines))
-	}
-	if len(out) == 1 && field(out[0].node, "items").Kind == 0 {
-		out[0].text = part
-	}
-	return out
-}
-
-func newDocument(file string, n *yaml.Node, lines int) document {
-	kind, metadata := field(n, "kind"), field(n, "metadata")
-	group, _, _ := strings.Cut(field(n, "apiVersion").Value, "/")
-	return document{
-		pos:  diag.Position{File: file, Line: kind.Line + lines, Column: kind.Column},
-		node: n,
-		about: about{
-			group: group, kind: kind.Value,
-			namespace: field(metadata, "namespace").Value, name: field(metadata, "name").Value,
-		},
-	}
-}
-
-// field returns the value of a field, or an empty node.
-func field(n *yaml.Node, name string) *yaml.Node {
-	for i := 0; n.Kind == yaml.MappingNode && i+1 < len(n.Content); i += 2 {
-		if n.Content[i].Value == name {
-			return n.Content[i+1]
+			out = append(out, n.Content[0])
+		} else {
+			out = append(out, &n)
 		}
 	}
-	return &yaml.Node{}
 }
 
-// isForeign reports whether the policy language knows nothing of the kind. A
-// document without a kind is a mistake in one that it would know.
-func (d document) isForeign() bool {
-	return d.kind != "" && !d.isNative() && !d.isIstio() && (d.group != "v1" || d.kind != "List")
+func (p part) document(n *yaml.Node) document {
+	return document{pos: p.position(field(n, "kind")), versionPos: p.position(field(n, "apiVersion")), node: n, about: aboutOf(n)}
 }
 
-func (d document) isNative() bool { return d.group == strings.Split(syntax.APIVersion, "/")[0] }
+func (p part) position(n *yaml.Node) diag.Position {
+	return diag.Position{File: p.file, Line: n.Line + p.lines, Column: n.Column}
+}
 
-func (d document) isIstio() bool {
-	switch d.group {
-	case "security.istio.io":
-		return d.kind == kindPolicy
-	case "networking.istio.io":
-		return slices.Contains(networkingKinds(), d.kind)
+// blank is the part without its document, and with all its lines.
+func (p part) blank() []byte {
+	if path.Ext(p.file) == ".json" {
+		return []byte("null") // an empty file is no JSON
 	}
-	return false
+	return emptied(p.text)
 }
 
-// find returns the document at the position of its kind.
-func (in *input) find(pos diag.Position) (document, bool) {
-	i := slices.IndexFunc(in.documents, func(d document) bool {
-		return d.pos.File == pos.File && d.pos.Line == pos.Line && (pos.Column == 0 || d.pos.Column == pos.Column)
-	})
-	if i < 0 {
-		return document{}, false
-	}
-	return in.documents[i], true
+// emptied is a text of which only the line breaks are left.
+func emptied(text []byte) []byte {
+	return bytes.Map(func(r rune) rune {
+		if r == '\n' || r == '\r' {
+			return r
+		}
+		return -1
+	}, text)
+}
+
+// breaks counts the line breaks of a text, as YAML does (YAML 1.2.2 §5.4).
+func breaks(text []byte) int {
+	return bytes.Count(text, []byte("\n")) + bytes.Count(text, []byte("\r")) - bytes.Count(text, []byte("\r\n"))
 }

@@ -1,8 +1,8 @@
 package migrate
 
 import (
+	"fmt"
 	"slices"
-	"time"
 
 	"sallyport/pkg/diag"
 	"sallyport/policy/compile"
@@ -11,26 +11,6 @@ import (
 	"sallyport/policy/source"
 	"sallyport/policy/syntax"
 )
-
-// Options say what the documents leave open.
-type Options struct {
-	// Namespace is that of documents that say none, as with kubectl's -n.
-	Namespace string
-	// Gateway describes the gateway, unless one of the files does.
-	Gateway Gateway
-	// Now is the moment at which both policies are compared.
-	Now time.Time
-}
-
-// Gateway is an EgressGateway to be written.
-type Gateway struct {
-	Name        string
-	TrustDomain string
-	// AllowAny and DefaultAction are Istio's outboundTrafficPolicy, and what
-	// happens where no ALLOW policy applies.
-	AllowAny      bool
-	DefaultAction model.Verdict
-}
 
 // Result is a policy in our own language.
 type Result struct {
@@ -84,8 +64,15 @@ func Istio(files []source.File, options Options) (*Result, diag.List) {
 	for _, d := range m.docs.Destinations {
 		m.names["Destination "+d.Namespace+" "+d.Name] = true
 	}
+	for _, d := range m.in.documents {
+		if d.kind != "" {
+			m.report.documents++
+		}
+	}
 	m.leaveOut()
-	m.carry()
+	if diags := m.carry(); diags.HasErrors() {
+		return nil, diags
+	}
 	m.destinations()
 	m.policies()
 	m.notes()
@@ -105,8 +92,10 @@ func newReport() *Report {
 func (m *migration) decode() diag.List {
 	d := syntax.Decoder{Namespace: m.options.Namespace}
 	docs, diags := d.Decode(m.in.files)
+	diags = append(diags, m.in.problems...)
+	diags.Sort()
 	if diags.HasErrors() {
-		return diags
+		return withFlags(diags)
 	}
 	m.report.Warnings = append(m.report.Warnings, diags...)
 	m.docs = docs
@@ -127,6 +116,16 @@ func (m *migration) decode() diag.List {
 	return nil
 }
 
+// withFlags says what else than an edit of the files helps against an error.
+func withFlags(diags diag.List) diag.List {
+	for i, d := range diags {
+		if d.Code == "missing-namespace" {
+			diags[i].Message += ", or name it with -n, as for kubectl"
+		}
+	}
+	return diags
+}
+
 // item is the report's entry for a document.
 func (m *migration) item(kind string, meta *syntax.Meta) Item {
 	return Item{Kind: kind, Namespace: meta.Namespace, Name: meta.Name, Position: meta.Pos}
@@ -140,13 +139,19 @@ func (m *migration) comment(i Item) string {
 // leaveOut lists what is not of the policy language.
 func (m *migration) leaveOut() {
 	for _, d := range m.in.foreign {
-		why, todo := explainForeign(d)
-		m.report.LeftOut = append(m.report.LeftOut, Item{Kind: d.kind, Namespace: d.namespace, Name: d.name, Position: d.pos, Why: why, Todo: todo})
+		m.report.LeftOut = append(m.report.LeftOut, d.leftOut())
 	}
 }
 
-// carry takes over what is in our language already.
-func (m *migration) carry() {
+// carry takes over what is in our language already. One that this package does
+// not see where the policy language does is an error: it would be lost.
+func (m *migration) carry() diag.List {
+	var diags diag.List
+	for _, meta := range m.natives() {
+		if _, ok := m.in.find(meta.Pos); !ok {
+			diags.Errorf(meta.Pos, "cannot-keep", "this document cannot be taken over as it is written: put it in a file of its own")
+		}
+	}
 	for _, d := range m.in.documents {
 		if !d.isNative() || d.kind == "EgressGateway" {
 			continue
@@ -161,6 +166,22 @@ func (m *migration) carry() {
 		m.out.carried = append(m.out.carried, d)
 		m.report.Carried = append(m.report.Carried, item)
 	}
+	return diags
+}
+
+// natives are the documents of our own kinds.
+func (m *migration) natives() []*syntax.Meta {
+	var out []*syntax.Meta
+	for _, d := range m.docs.Policies {
+		out = append(out, &d.Meta)
+	}
+	for _, d := range m.docs.Destinations {
+		out = append(out, &d.Meta)
+	}
+	for _, d := range m.docs.Tests {
+		out = append(out, &d.Meta)
+	}
+	return out
 }
 
 func (m *migration) namesRules(d document) bool {
@@ -175,6 +196,10 @@ func (m *migration) keep(meta syntax.Meta, item Item, why string) {
 	item.Why = why
 	m.report.Kept = append(m.report.Kept, item)
 	m.out.kept = append(m.out.kept, kept{meta: meta, why: why})
+}
+
+func (m *migration) note(format string, args ...any) {
+	m.report.Notes = append(m.report.Notes, fmt.Sprintf(format, args...))
 }
 
 // notes says what concerns the whole.

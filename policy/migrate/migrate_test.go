@@ -1,6 +1,8 @@
 package migrate_test
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,6 +28,10 @@ type failer interface {
 	require.TestingT
 	Helper()
 	Logf(format string, args ...any)
+}
+
+func fileOf(name, text string) source.File {
+	return source.File{Path: name, Data: []byte(text), Digest: sha256.Sum256([]byte(text))}
 }
 
 func migrated(t failer, dir string, options migrate.Options) (*migrate.Result, diag.List) {
@@ -107,5 +113,37 @@ func TestExamples(t *testing.T) {
 				require.Empty(t, g.Access)
 			}
 		})
+	}
+}
+
+// What does not fit into one file is written into several, always the same ones.
+func TestManyDocuments(t *testing.T) {
+	var files []source.File
+	for i := range 5 { // each with as many commas as a file may have, or nearly so
+		files = append(files, fileOf(fmt.Sprintf("tests-%d.yaml", i), fmt.Sprintf("# %s\napiVersion: sallyport.dev/v1\nkind: PolicyTest\nmetadata: {name: t%d}\nspec:\n  tests:\n  - {host: h.example.com, expect: Deny}\n", strings.Repeat(",", 140_000), i)))
+	}
+	var names []string
+	for range 2 {
+		r, diags := migrate.Istio(files, migrate.Options{Now: now, Gateway: migrate.Gateway{Name: "egress", TrustDomain: "cluster.local"}})
+		require.NoError(t, diags.Err())
+		require.True(t, r.Report.Equal())
+		names = nil
+		for _, f := range r.Files {
+			names = append(names, f.Path)
+		}
+		require.Equal(t, []string{"gateway.yaml", "unchanged.yaml", "unchanged-2.yaml", "unchanged-3.yaml"}, names)
+	}
+}
+
+// A defaultAction that had no say is another one afterwards: the report says so,
+// as a comparison shows it.
+func TestDefaultActionIsNoted(t *testing.T) {
+	const policy = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: some, namespace: istio-system}\nspec: {rules: [{when: [{key: connection.sni, values: [a.org]}]}]}\n"
+	const gateway = "---\napiVersion: sallyport.dev/v1\nkind: EgressGateway\nmetadata: {name: egress}\nspec:\n  trustDomain: cluster.local\n  listeners: [{name: mtls, port: 15443, protocol: MutualTLS}]\n"
+	for action, noted := range map[string]bool{"Allow": true, "Deny": false} {
+		r, diags := imported(t, "a.yaml", policy+gateway+"  defaultAction: "+action+"\n")
+		require.NoError(t, diags.Err())
+		require.True(t, r.Report.Equal())
+		require.Equal(t, noted, strings.Contains(strings.Join(r.Report.Notes, "\n"), "the EgressGateway egress says defaultAction: Deny instead of Allow"), r.Report.Notes)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
@@ -31,11 +32,13 @@ type kept struct {
 
 // The files of what was not made here.
 const (
-	keptFile    = "istio.yaml"
-	carriedFile = "unchanged.yaml"
+	keptFile    = "istio"
+	carriedFile = "unchanged"
 )
 
 func cannotFormat(d diag.Diagnostic) bool { return d.Code == "cannot-format" }
+
+func tooLarge(d diag.Diagnostic) bool { return d.Code == "too-large" }
 
 // print writes the files, laid out as `fmt` does.
 func (m *migration) print() ([]source.File, diag.List) {
@@ -67,27 +70,53 @@ func (m *migration) print() ([]source.File, diag.List) {
 		carried = append(carried, text)
 	}
 	var out []source.File
-	var formatter layout.Formatter
+	var w writer
 	for _, f := range []struct {
 		name string
 		docs []string
 	}{
-		{"gateway.yaml", []string{gateway}}, {"destinations.yaml", destinations}, {"policies.yaml", policies},
+		{"gateway", []string{gateway}}, {"destinations", destinations}, {"policies", policies},
 		{keptFile, istio}, {carriedFile, carried},
 	} {
 		if len(f.docs) == 0 {
 			continue
 		}
-		whole := file(f.name, strings.Join(f.docs, "---\n"))
-		text, found := formatter.Format(whole)
-		if notMade := f.name == keptFile || f.name == carriedFile; notMade && slices.ContainsFunc(found, cannotFormat) {
-			out = append(out, whole) // as somebody wrote it
-			continue
-		}
+		texts, found := w.write(f.name+".yaml", f.docs, f.name == keptFile || f.name == carriedFile)
 		diags = append(diags, found...)
-		out = append(out, file(f.name, string(text)))
+		for i, text := range texts {
+			name := f.name
+			if i > 0 {
+				name += "-" + strconv.Itoa(i+1)
+			}
+			out = append(out, file(name+".yaml", text))
+		}
 	}
 	return out, diags
+}
+
+// writer lays out files.
+type writer struct{ formatter layout.Formatter }
+
+// maxFile is how many bytes a file may have to be read again.
+const maxFile = 4 << 20
+
+// write lays out documents, as few files as they fit in. What was not made here
+// may stay as somebody wrote it.
+func (w *writer) write(name string, docs []string, asIs bool) ([]string, diag.List) {
+	whole := file(name, strings.Join(docs, "---\n"))
+	if len(whole.Data) <= maxFile || len(docs) == 1 {
+		text, found := w.formatter.Format(whole)
+		if asIs && slices.ContainsFunc(found, cannotFormat) {
+			text, found = whole.Data, nil
+		}
+		if len(docs) == 1 || len(text) <= maxFile && !slices.ContainsFunc(found, tooLarge) {
+			return []string{string(text)}, found
+		}
+	}
+	half := len(docs) / 2
+	first, found := w.write(name, docs[:half], asIs)
+	rest, more := w.write(name, docs[half:], asIs)
+	return append(first, rest...), append(found, more...)
 }
 
 // gatewayText is the EgressGateway: as it was, but that its defaultAction is Deny

@@ -28,12 +28,17 @@ func (m *migration) prove(before *model.Model, result *Result) diag.List {
 
 // unmeant leaves out two differences that are meant. Rules have other names. And
 // the gateway's defaultAction is Deny where it had no say: had it one, the
-// differences among the verdicts would show it.
+// differences among the verdicts would show it. A note says so, as `diff` of the
+// two does not know it.
 func (m *migration) unmeant(r *diff.Report) *diff.Report {
 	out := &diff.Report{}
 	for _, g := range r.Gateways {
 		g.Settings = slices.DeleteFunc(g.Settings, func(s diff.Setting) bool {
-			return s.Effect == diff.Neutral || m.closed && s.What == "defaultAction" && s.Effect == diff.Narrowed
+			meant := m.closed && s.What == "defaultAction" && s.Effect == diff.Narrowed
+			if meant {
+				m.note("the EgressGateway %s says defaultAction: Deny instead of Allow: it had no say, as an ALLOW policy applies, and no verdict changes; `sallyport diff` shows it all the same, and with --exit-on any exits with 4", g.Name)
+			}
+			return meant || s.Effect == diff.Neutral
 		})
 		if len(g.Access)+len(g.Settings) > 0 {
 			out.Gateways = append(out.Gateways, g)

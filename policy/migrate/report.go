@@ -23,6 +23,8 @@ type Report struct {
 	Warnings diag.List `json:"warnings"`
 	// Differences is what the result means differently.
 	Differences *diff.Report `json:"differences"`
+
+	documents int
 }
 
 // Item is one document of the input.
@@ -36,11 +38,30 @@ type Item struct {
 	// Why says why it was kept or left out, and Todo what is to be done.
 	Why  string `json:"why,omitempty"`
 	Todo string `json:"todo,omitempty"`
+	// Unknown says that it was left out although nobody knows what it means.
+	Unknown bool `json:"unknown,omitempty"`
 	// Notes say what a reader should know of what was made of it.
 	Notes []string `json:"notes,omitempty"`
 }
 
-// Equal reports whether the result means what was there.
+// Documents is how many documents were there to be written anew: those of kinds
+// that are known here.
+func (r *Report) Documents() int { return r.documents }
+
+// Unknown is how many documents were left out although nobody knows what they
+// mean. Nothing can be said about the whole then.
+func (r *Report) Unknown() int {
+	n := 0
+	for _, i := range r.LeftOut {
+		if i.Unknown {
+			n++
+		}
+	}
+	return n
+}
+
+// Equal reports whether the result means what the documents of known kinds
+// meant.
 func (r *Report) Equal() bool { return !r.Differences.Changed() }
 
 // Widened reports whether the result allows anything that was refused, or it

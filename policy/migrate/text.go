@@ -40,13 +40,26 @@ func (r *Report) WriteText(w io.Writer, show diff.Show) error {
 		return err
 	}
 	if r.Equal() {
-		_, err := fmt.Fprintln(w, "The result means the same: every principal, host and way was compared.")
+		_, err := fmt.Fprintln(w, r.conclusion())
 		return err
 	}
 	if _, err := fmt.Fprintln(w, "The result does not mean the same:"); err != nil {
 		return err
 	}
 	return r.Differences.WriteText(w, show)
+}
+
+// conclusion is the last line, if there is no difference.
+func (r *Report) conclusion() string {
+	unknown := "Of 1 document that was left out nobody here knows what it means: see to it"
+	switch n := r.Unknown(); n {
+	case 0:
+		return "The result means the same: every principal, host and way was compared."
+	case 1:
+	default:
+		unknown = fmt.Sprintf("Of %d documents that were left out nobody here knows what they mean: see to them", n)
+	}
+	return unknown + ". The rest is written without a difference: every principal, host and way was compared."
 }
 
 func (i Item) writeNotes(b *strings.Builder) {

@@ -22,7 +22,7 @@ func nearest(written string, allowed []string) string {
 		if strings.TrimSuffix(a, "s") == strings.TrimSuffix(b, "s") {
 			return 0
 		}
-		return editDistance(a, b)
+		return EditDistance(a, b)
 	}
 	if len(allowed) == 0 || len(written) > 100 {
 		return ""
@@ -39,9 +39,9 @@ func fold(s string) string {
 	return strings.ToLower(strings.NewReplacer("-", "", "_", "").Replace(s))
 }
 
-// editDistance is how many characters must be changed, added, left out or
+// EditDistance is how many characters must be changed, added, left out or
 // swapped with their neighbour to make one word of the other.
-func editDistance(a, b string) int {
+func EditDistance(a, b string) int {
 	before, last := make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range last {
 		last[j] = j
