@@ -39,6 +39,9 @@ type Result struct {
 	Digest [sha256.Size]byte
 	// Files is how many files were read.
 	Files int
+	// Tree is what was read; not complete if the diagnostics have errors. Do not
+	// change it.
+	Tree source.Tree
 	// Diagnostics are all findings, sorted.
 	Diagnostics diag.List
 }
@@ -53,9 +56,17 @@ func (l *Loader) Load(dir string, now time.Time) Result {
 	return compiled(tree, docs, append(diags, found...), now)
 }
 
+// LoadTree decodes and compiles files that were read at another time, as Load
+// would a directory with them.
+func LoadTree(tree source.Tree, now time.Time) Result {
+	var decoder syntax.Decoder
+	docs, diags := decoder.Decode(tree.Files)
+	return compiled(tree, docs, diags, now)
+}
+
 // compiled is the result for what was read and decoded.
 func compiled(tree source.Tree, docs *syntax.Documents, diags diag.List, now time.Time) Result {
-	r := Result{Documents: docs, Digest: tree.Digest, Files: len(tree.Files)}
+	r := Result{Documents: docs, Digest: tree.Digest, Files: len(tree.Files), Tree: tree}
 	if diags.HasErrors() {
 		diags = append(diags, compile.Check(docs, now)...)
 	} else {

@@ -37,23 +37,33 @@ carries the workload's connections to the gateway, with the workload's identity.
 func newBootstrapGateway() *cobra.Command {
 	var out string
 	var o envoy.GatewayOptions
+	var own certificateFlags
 	cmd := &cobra.Command{
 		Use:   "gateway --cluster NAME",
 		Short: "Print the bootstrap of a gateway",
 		Long: `Print the bootstrap of one gateway of a group. It fetches everything it does from
 the control plane and does nothing until then.
 
-Its certificates are named by the EgressGateway document (spec.certificates), as
-files on the gateway's own machine.`,
+Its certificates for workloads are named by the EgressGateway document
+(spec.certificates), as files on the gateway's own machine. Those for the control
+plane are named here, and may be the same ones; their SPIFFE ID must be in
+spec.nodes. Without them the control plane must be on loopback. They are watched,
+through two small files, *.sds.yaml, which this command writes beside --out, or
+beside the certificate.`,
 		Example: `  sallyport bootstrap gateway --cluster egress > gateway.yaml
   sallyport bootstrap gateway --cluster egress --control-plane 127.0.0.1:18000 \
-    --id egress-1 --admin 127.0.0.1:9901 --out /etc/envoy/gateway.yaml`,
+    --id egress-1 --admin 127.0.0.1:9901 --out /etc/envoy/gateway.yaml
+  sallyport bootstrap gateway --cluster egress --control-plane 10.0.0.5:18000 \
+    --control-plane-id spiffe://cluster.local/ns/sallyport/sa/control-plane \
+    --certs certs --name gateway --out /etc/envoy/gateway.yaml`,
 		Args: cobra.NoArgs,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.Group, "cluster", "", "name of the EgressGateway that this gateway belongs to")
 	flags.StringVar(&o.ID, "id", "", "name of this gateway in status and logs (default: CLUSTER-HOSTNAME)")
 	flags.StringVar(&o.ControlPlane, "control-plane", "127.0.0.1:18000", "HOST:PORT of the control plane (xDS)")
+	flags.StringVar(&o.ControlPlaneID, "control-plane-id", "", "SPIFFE ID that the control plane must prove (default: the host's name in its certificate)")
+	own.add(cmd, "gateway", "the control plane's authorities, PEM")
 	flags.BoolVar(&o.InsecureControlPlane, "insecure-control-plane", false,
 		"permit plain text to a control plane on another machine")
 	commonBootstrapFlags(cmd, &out, &o.Admin, &o.MaxConnections)
@@ -62,8 +72,17 @@ files on the gateway's own machine.`,
 		if o.ID == "" {
 			o.ID = nodeID(o.Group)
 		}
-		var err error
-		if o.Dir, err = filepath.Abs(filepath.Dir(out)); err != nil {
+		o.Certificates, o.ControlPlaneID = own.envoy(), spiffeID(o.ControlPlaneID)
+		o.Dir = filepath.Dir(out)
+		if o.Certificates != (envoy.Certificates{}) {
+			if out == "" {
+				o.Dir = besideCertificate(o.Certificates)
+			}
+			if err := absolute(&o.Certificates.Certificate, &o.Certificates.Key, &o.Certificates.CA); err != nil {
+				return err
+			}
+		}
+		if err := absolute(&o.Dir); err != nil {
 			return err
 		}
 		bundle, err := envoy.Gateway(o)
@@ -76,7 +95,8 @@ files on the gateway's own machine.`,
 }
 
 func newBootstrapWorkload() *cobra.Command {
-	var out, dir, certs, name string
+	var out, dir string
+	var files certificateFlags
 	var o envoy.WorkloadOptions
 	cmd := &cobra.Command{
 		Use:   "workload (--gateway HOST:PORT | --http-gateway HOST:PORT) --gateway-id SPIFFE-ID (--certs DIR --name NAME | --certificate FILE --key FILE --ca FILE)",
@@ -115,25 +135,14 @@ it must be on loopback, unless --listen-anywhere says otherwise.`,
 	flags.StringSliceVar(&o.Listen, "listen", []string{"127.0.0.1:8443"}, "IP:PORT to take TLS connections at, with --gateway; may be repeated")
 	flags.StringSliceVar(&o.HTTPListen, "http-listen", []string{"127.0.0.1:15001"}, "IP:PORT to take HTTP at, with --http-gateway; may be repeated")
 	flags.BoolVar(&o.ListenAnywhere, "listen-anywhere", false, "permit addresses that other machines can reach")
-	flags.StringVar(&certs, "certs", "", "directory of sallyport ca, in place of --certificate, --key and --ca")
-	flags.StringVar(&name, "name", "", "name of the certificate in --certs")
-	flags.StringVar(&o.Certificates.Certificate, "certificate", "", "the workload's certificate chain, PEM")
-	flags.StringVar(&o.Certificates.Key, "key", "", "its private key, PEM")
-	flags.StringVar(&o.Certificates.CA, "ca", "", "root certificates of the gateway, PEM")
+	files.add(cmd, "workload", "root certificates of the gateway, PEM")
 	flags.StringVar(&dir, "dir", "", "where the *.sds.yaml files go (default: a directory beside the certificate, of its name)")
 	commonBootstrapFlags(cmd, &out, &o.Admin, &o.MaxConnections)
 	required(cmd, "gateway-id")
 	cmd.MarkFlagsOneRequired("gateway", "http-gateway")
-	cmd.MarkFlagsRequiredTogether("certs", "name")
-	cmd.MarkFlagsRequiredTogether("certificate", "key", "ca")
 	cmd.MarkFlagsOneRequired("certs", "certificate")
-	cmd.MarkFlagsMutuallyExclusive("certs", "certificate")
 	cmd.RunE = doing(func(cmd *cobra.Command, _ []string) error {
-		if certs != "" {
-			o.Certificates = envoy.Certificates{
-				Certificate: ca.CertificatePath(certs, name), Key: ca.KeyPath(certs, name), CA: filepath.Join(certs, "ca.crt"),
-			}
-		}
+		o.Certificates = files.envoy()
 		o.GatewayID = spiffeID(o.GatewayID)
 		// The addresses that nobody asked for are not there without a gateway.
 		if o.Gateway == "" && !cmd.Flags().Changed("listen") {
@@ -142,7 +151,7 @@ it must be on loopback, unless --listen-anywhere says otherwise.`,
 		if o.HTTPGateway == "" && !cmd.Flags().Changed("http-listen") {
 			o.HTTPListen = nil
 		}
-		own := strings.TrimSuffix(o.Certificates.Certificate, filepath.Ext(o.Certificates.Certificate))
+		own := besideCertificate(o.Certificates)
 		if o.ID == "" {
 			o.ID = filepath.Base(own)
 		}
@@ -160,6 +169,12 @@ it must be on loopback, unless --listen-anywhere says otherwise.`,
 		return printBootstrap(cmd, bundle, out, envoy.WorkloadCommand)
 	})
 	return cmd
+}
+
+// besideCertificate is a directory for what belongs to a certificate: whoever
+// shares a directory of certificates must not share those files.
+func besideCertificate(c envoy.Certificates) string {
+	return strings.TrimSuffix(c.Certificate, filepath.Ext(c.Certificate))
 }
 
 func commonBootstrapFlags(cmd *cobra.Command, out, admin *string, most *uint32) {

@@ -101,6 +101,6 @@ func TestCompletion(t *testing.T) {
 }
 
 func TestPlural(t *testing.T) {
-	require.Equal(t, "0 policies, 1 policy, 2 policies, 1 host, 3 hosts",
-		strings.Join([]string{plural(0, "policy"), plural(1, "policy"), plural(2, "policy"), plural(1, "host"), plural(3, "host")}, ", "))
+	require.Equal(t, "0 policies, 1 policy, 2 policies, 1 host, 3 hosts, 2 gateways",
+		strings.Join([]string{plural(0, "policy"), plural(1, "policy"), plural(2, "policy"), plural(1, "host"), plural(3, "host"), plural(2, "gateway")}, ", "))
 }

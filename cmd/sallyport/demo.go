@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport/pkg/demo"
+	"sallyport/pkg/svid"
 	"sallyport/policy/model"
 )
 
@@ -78,8 +79,8 @@ func runDemo(ctx context.Context, w io.Writer, o demoOptions) (err error) {
 			}
 		},
 		Progress: func(format string, args ...any) { fmt.Fprintf(w, "· "+format+"\n", args...) },
-		StartControl: func(_ context.Context, policies string) (demo.ControlPlane, error) {
-			p, err := demo.StartInProcess(policies, log)
+		StartControl: func(_ context.Context, policies string, own svid.Paths) (demo.ControlPlane, error) {
+			p, err := demo.StartInProcess(policies, own, log)
 			if err != nil {
 				return nil, err
 			}

@@ -15,7 +15,7 @@ const (
 	exitOK      = 0
 	exitInvalid = 1 // invalid input, or something failed
 	exitUsage   = 2 // wrong usage: unknown command, flag or argument
-	exitRefused = 3 // the answer is that the policy refuses
+	exitRefused = 3 // the answer is that the policy refuses, or a gateway does
 	exitWidened = 4 // the answer is that a policy allows more than another
 )
 

@@ -21,7 +21,8 @@ to the gateways; the other commands check it, explain it and show what was made
 of it.
 
 Exit codes: 0 success, 1 invalid input or a failure, 2 wrong usage, 3 refused
-(by the policy, in answer to ` + "`explain`" + `), 4 widened (in answer to ` + "`diff`" + `).`,
+(by the policy, in answer to ` + "`explain`" + `; by a gateway, in answer to
+` + "`status --wait`" + `), 4 widened (in answer to ` + "`diff`" + `).`,
 		Example: `  sallyport validate examples/wikipedia
   sallyport explain --policies examples/wikipedia \
     --principal cluster.local/ns/default/sa/sleep-us --host en.wikipedia.org
@@ -47,6 +48,7 @@ Exit codes: 0 success, 1 invalid input or a failure, 2 wrong usage, 3 refused
 		newRender(),
 		newSchema(),
 		newServe(),
+		newStatus(),
 		newTest(),
 		newValidate(),
 		newVersion(),

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport/pkg/control"
+	"sallyport/pkg/svid"
 	"sallyport/xds/server"
 )
 
@@ -26,13 +27,18 @@ const (
 // serveOptions are the flags of `sallyport serve`.
 type serveOptions struct {
 	policies   string
+	state      string
 	xds        string
 	http       string
 	allowEmpty bool
 	insecure   bool
-	gatewayLog []string
-	logFormat  *format
-	verbose    bool
+	// certificates or spire is the control plane's identity; without one xDS is
+	// plain text.
+	certificates certificateFlags
+	spire        string
+	gatewayLog   []string
+	logFormat    *format
+	verbose      bool
 }
 
 func newServe() *cobra.Command {
@@ -44,28 +50,46 @@ func newServe() *cobra.Command {
 enforced within milliseconds. An edit with an error is refused as a whole: the
 log and /status say what is wrong in which line, and what was in force stays.
 
-HTTP serves /healthz, /readyz and /status.
+With --state what is in force is kept on disk too, and served after a restart with
+a broken, empty or missing policy directory, until that is corrected. Grants that
+expired meanwhile do not come back. Without it nothing is served then.
+
+HTTP serves /healthz, /readyz, /status (see ` + "`sallyport status`" + `), and /metrics
+for Prometheus.
 
 With --gateway-log it follows the access logs of gateways on this machine (the
 file that spec.accessLog of their EgressGateway names), and writes on standard
 output, for each connection, who went where or was refused, and by which line of
 which file. Its own log goes to standard error.
 
-xDS has no authentication yet, so both ports must be on loopback, unless
+With a certificate of its own (--certs, --certificate, or --spire), xDS is mutual
+TLS: a gateway may have the configuration of the EgressGateway whose spec.nodes
+have its SPIFFE ID, whatever it calls itself. Certificates are read again when they
+change. Without one, xDS must be on loopback, as HTTP must, unless
 --insecure-listen says otherwise.`,
 		Example: `  sallyport serve --policies examples/wikipedia
   sallyport serve --policies policies --gateway-log /var/log/envoy/access.log \
     --log-format json
   # then, for each gateway
-  sallyport bootstrap gateway --cluster egress > gateway.yaml`,
+  sallyport bootstrap gateway --cluster egress > gateway.yaml
+
+  # for gateways on other machines
+  sallyport serve --policies policies --xds 0.0.0.0:18000 --certs certs \
+    --name control-plane
+  sallyport serve --policies policies --xds 0.0.0.0:18000 \
+    --spire unix:///run/spire/agent.sock`,
 		Args: cobra.NoArgs,
 	}
 	policiesFlag(cmd, &o.policies)
 	flags := cmd.Flags()
+	stateFlag(flags, &o.state)
 	flags.StringVar(&o.xds, "xds", "127.0.0.1:18000", "HOST:PORT to serve xDS at; port 0 is any free one")
 	flags.StringVar(&o.http, "http", "127.0.0.1:8080", "HOST:PORT to serve health and status at; empty for none")
 	flags.BoolVar(&o.allowEmpty, "allow-empty", false, "take a directory without policy files for a policy, not for a mistake")
 	flags.BoolVar(&o.insecure, "insecure-listen", false, "permit addresses that other machines can reach")
+	o.certificates.add(cmd, "control plane", "the authorities of gateways, PEM")
+	flags.StringVar(&o.spire, "spire", "", "socket of SPIRE's Workload API, for the control plane's certificate and the authorities of gateways")
+	cmd.MarkFlagsMutuallyExclusive("spire", "certs", "certificate")
 	flags.StringSliceVar(&o.gatewayLog, "gateway-log", nil, "access log of a gateway to follow; may be repeated")
 	flags.Var(o.logFormat, "log-format", "how to write logs")
 	flags.BoolVarP(&o.verbose, "verbose", "v", false, "log more")
@@ -83,15 +107,28 @@ func serve(cmd *cobra.Command, o serveOptions) error {
 	if err != nil {
 		return err
 	}
+	keeper, release, err := o.keeper(directory)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = release() }() // the process ends
+	own, stop, err := o.identity(cmd.Context(), log)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = stop() }() // the process ends
 	xds, err := net.Listen("tcp", o.xds)
 	if err != nil {
 		return fmt.Errorf("xDS: %w", err)
 	}
-	ads := server.New(server.Options{Logger: log})
+	ads := server.New(server.Options{Logger: log, TLS: serverTLS(own)})
 	controller := control.New(control.Options{
-		Directory: directory, Logger: log, Server: ads, AllowEmpty: o.allowEmpty,
+		Directory: directory, Logger: log, Server: ads, AllowEmpty: o.allowEmpty, Keeper: keeper,
 	})
 	parts := newTogether(cmd.Context())
+	if own != nil {
+		parts.run("the certificate", func(ctx context.Context) error { return watchExpiry(ctx, own, log) })
+	}
 	parts.run("xDS", func(ctx context.Context) error { return ads.Serve(ctx, xds) })
 	status := "off"
 	if o.http != "" {
@@ -104,6 +141,9 @@ func serve(cmd *cobra.Command, o serveOptions) error {
 	}
 	log.Infof("sallyport %s", buildVersion())
 	log.Infof("policy directory: %s", directory)
+	if keeper != nil {
+		log.Infof("last good policy: %s", keeper.Path())
+	}
 	log.Infof("xDS: %s, status: %s", xds.Addr(), status)
 	log.Infof("for a gateway: sallyport bootstrap gateway --cluster NAME-OF-THE-EGRESSGATEWAY --control-plane %s", xds.Addr())
 	parts.run("the policy directory", controller.Run)
@@ -121,7 +161,8 @@ func serve(cmd *cobra.Command, o serveOptions) error {
 
 // checkAddresses refuses addresses that others can reach.
 func (o serveOptions) checkAddresses() error {
-	if err := server.CheckListenAddress(o.xds, o.insecure); err != nil {
+	authenticated := o.spire != "" || o.certificates.paths() != svid.Paths{}
+	if err := server.CheckListenAddress(o.xds, o.insecure || authenticated); err != nil {
 		return fmt.Errorf("--xds: %w (with --insecure-listen)", err)
 	}
 	if o.http == "" {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/hex"
 	"fmt"
 	"io"
 
@@ -15,7 +16,9 @@ import (
 
 // validation is what `sallyport validate -o json` prints.
 type validation struct {
-	Valid       bool      `json:"valid"`
+	Valid bool `json:"valid"`
+	// Digest is that of the files, as `sallyport status` shows it.
+	Digest      string    `json:"digest"`
 	Files       int       `json:"files"`
 	Policies    int       `json:"policies"`
 	Hosts       int       `json:"hosts"`
@@ -72,7 +75,7 @@ checkout of sallyport the one that ` + "`make envoy`" + ` installs.`,
 
 func judge(r policy.Result) validation {
 	v := validation{
-		Valid: !r.Diagnostics.HasErrors(), Files: r.Files, Policies: len(r.Documents.Policies),
+		Valid: !r.Diagnostics.HasErrors(), Digest: short12(hex.EncodeToString(r.Digest[:])), Files: r.Files, Policies: len(r.Documents.Policies),
 		Diagnostics: append(diag.List{}, r.Diagnostics...), // never null in JSON
 	}
 	for _, d := range r.Diagnostics {

@@ -10,7 +10,7 @@ import (
 // plural is a number and its noun.
 func plural(n int, noun string) string {
 	if n != 1 {
-		if stem, ok := strings.CutSuffix(noun, "y"); ok {
+		if stem, ok := strings.CutSuffix(noun, "y"); ok && !strings.HasSuffix(stem, "a") { // a policy, a gateway
 			noun = stem + "ie"
 		}
 		noun += "s"

@@ -8,6 +8,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"sallyport/pkg/diag"
+	"sallyport/policy"
 	"sallyport/policy/model"
 	"sallyport/xds/server"
 	"sallyport/xds/snapshot"
@@ -41,6 +42,11 @@ type group struct {
 // is reports whether this is what the files mean at the moment.
 func (f *inForce) is(digest [32]byte, now time.Time) bool {
 	return f.model != nil && f.digest == digest && !f.curtailed && !f.due(now)
+}
+
+// of says what this was made of, and when.
+func (f *inForce) of(l policy.Result, now time.Time) {
+	f.model, f.digest, f.files, f.compiledAt = l.Model, l.Digest, l.Files, now
 }
 
 // timings are how long the steps of a generation took.
@@ -104,6 +110,8 @@ func (c *Controller) publish(next inForce, took timings) bool {
 		switch {
 		case was == nil || was.snapshot != g.snapshot:
 			changes[name] = g.snapshot.Changes().String()
+		case !slices.Equal(was.gateway.Nodes, g.gateway.Nodes):
+			changes[name] = "its nodes"
 		case was.orphaned && !g.orphaned:
 			changes[name] = "described again"
 		case !was.orphaned && g.orphaned:
@@ -113,8 +121,9 @@ func (c *Controller) publish(next inForce, took timings) bool {
 			c.o.Logger.WithField("group", name).Warn("the EgressGateway document of a group is gone: its gateways keep the configuration they have, " +
 				"and follow no further changes; shut them down, or bring the document back")
 		}
-		groups = append(groups, server.Group{Name: name, Snapshot: g.snapshot, Orphaned: g.orphaned})
+		groups = append(groups, server.Group{Name: name, Snapshot: g.snapshot, Nodes: g.gateway.Nodes, Orphaned: g.orphaned, NoticedAt: next.compiledAt, Causes: c.causesOf(name)})
 	}
+	c.explainBy(next.groups)
 	next.generation, next.publishedAt = old.generation, old.publishedAt
 	if len(changes) > 0 || old.model == nil {
 		next.generation++
@@ -136,6 +145,7 @@ func (c *Controller) publish(next inForce, took timings) bool {
 	c.status.Digest, c.status.Files = short(next.digest), next.files
 	c.status.Gateways = len(next.model.Gateways)
 	c.status.Curtailed = next.curtailed
+	c.remember(InForce{Digest: short(next.digest), Generation: next.generation, At: c.o.Now()})
 	return true
 }
 

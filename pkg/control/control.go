@@ -13,6 +13,9 @@
 //   - Grants run out on time, whatever state the directory is in: if it cannot
 //     be compiled when a policy expires, the policy's Allow rules are taken out of
 //     the last good one. (Expired Deny rules stay until it compiles again.)
+//   - A restart is no excuse: what was published is kept on disk, if there is a
+//     place for it, and is used when the directory is broken at the start. See
+//     Keeper.
 //   - What does not change what gateways do, such as a comment, is not published.
 //     The model that explanations are made from follows the files all the same.
 //
@@ -48,6 +51,8 @@ type Options struct {
 	Server *server.Server
 	// AllowEmpty takes a directory without policy files for a policy.
 	AllowEmpty bool
+	// Keeper keeps the last good policy over restarts; nil for none.
+	Keeper Keeper
 	// Watching says how the directory is watched; the zero value has the
 	// defaults.
 	Watching source.Options
@@ -83,10 +88,23 @@ type Controller struct {
 	// refused is what was wrong at the last look, so that it is not logged at
 	// each rescan; nil if nothing was.
 	refused *refusal
+	// looked says that the directory was looked at: only at the first time is
+	// what was kept of use.
+	looked bool
+	// saver writes what is published; nil without a Keeper.
+	saver *saver
+
+	// asked is sent to by those who want the directory looked at, see Look.
+	asked chan chan struct{}
 
 	mu     sync.Mutex
 	status Status
 	model  *model.Model
+	// served are the gateways that groups are served, those of groups that no
+	// document describes any more too; see causesOf.
+	served map[string]*model.Gateway
+	// history are the latest digests that came into force, oldest first.
+	history []InForce
 }
 
 // New makes a controller.
@@ -109,12 +127,17 @@ func New(o Options) *Controller {
 			log.WithError(err).Warn("the policy directory cannot be watched fully; changes are noticed by looking")
 		}
 	}
-	return &Controller{
+	c := &Controller{
 		o:          o,
 		loader:     o.NewLoader(),
 		translator: o.NewTranslator(),
+		asked:      make(chan chan struct{}),
 		status:     Status{Directory: o.Directory, Errors: diag.List{}, Warnings: diag.List{}},
 	}
+	if o.Keeper != nil {
+		c.status.Kept = &Kept{File: o.Keeper.Path()}
+	}
+	return c
 }
 
 // Run keeps the server's groups in line with the directory until the context
@@ -131,6 +154,10 @@ func (c *Controller) Run(ctx context.Context) error {
 		})
 	}()
 
+	if c.o.Keeper != nil {
+		c.saver = newSaver(c.o.Keeper, c.saved)
+		defer c.saver.stop()
+	}
 	expiry := time.NewTimer(0)
 	expiry.Stop()
 	defer expiry.Stop()
@@ -143,6 +170,8 @@ func (c *Controller) Run(ctx context.Context) error {
 			return fmt.Errorf("watching %s ended: %w", c.o.Directory, cmp.Or(err, errors.New("the watch gave no reason")))
 		case <-hints:
 			c.look()
+		case done := <-c.asked:
+			c.lookFor(done)
 		case <-expiry.C:
 			c.look()
 		}

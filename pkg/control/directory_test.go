@@ -66,12 +66,24 @@ func newSite(t *testing.T, files map[string]string) *site {
 	for name, content := range files {
 		s.write(name, content)
 	}
+	s.start()
+	return s
+}
+
+// start starts a controller on the directory as it is.
+func (s *site) start(change ...func(*control.Options)) {
+	t := s.t
+	t.Helper()
 	log, hook := logtest.NewNullLogger()
 	s.logs = hook
-	s.Controller = control.New(control.Options{
+	o := control.Options{
 		Directory: s.dir, Logger: log, Server: server.New(server.Options{Logger: log}),
 		Watching: source.Options{Rescan: time.Second},
-	})
+	}
+	for _, c := range change {
+		c(&o)
+	}
+	s.Controller = control.New(o)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
@@ -80,7 +92,6 @@ func newSite(t *testing.T, files map[string]string) *site {
 		require.NoError(t, <-done)
 	})
 	t.Cleanup(s.stop)
-	return s
 }
 
 // write replaces a file at once.

@@ -113,10 +113,12 @@ func expires(g *model.Gateway, rule string, at time.Time, action model.Verdict) 
 
 // good is a directory that compiled.
 func good(content string, gateways ...*model.Gateway) policy.Result {
+	digest := sha256.Sum256([]byte(content))
 	return policy.Result{
 		Model:  &model.Model{Gateways: gateways},
-		Digest: sha256.Sum256([]byte(content)),
+		Digest: digest,
 		Files:  1,
+		Tree:   source.Tree{Digest: digest},
 	}
 }
 

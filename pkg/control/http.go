@@ -1,25 +1,37 @@
 package control
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 )
 
 // Handler serves GET /healthz (the process is alive), /readyz (503 and the
-// reason until a policy is published) and /status (see Status, as JSON).
+// reason until a policy is published; and 200 with the reason if that is the one
+// which was kept) and /status (see Status, as JSON; /status?look has the directory
+// looked at first, see Look) and /metrics (for Prometheus).
 func (c *Controller) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		respond(w, http.StatusOK, "ok\n")
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if s := c.Status(); !s.Ready {
+		switch s := c.Status(); {
+		case !s.Ready:
 			respond(w, http.StatusServiceUnavailable, s.Reason+"\n")
-			return
+		case s.Reason != "":
+			respond(w, http.StatusOK, "ok: "+s.Reason+"\n")
+		default:
+			respond(w, http.StatusOK, "ok\n")
 		}
-		respond(w, http.StatusOK, "ok\n")
 	})
-	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Has("look") {
+			if err := c.Look(r.Context()); err != nil {
+				respond(w, http.StatusServiceUnavailable, "the policy directory was not looked at: "+err.Error()+"\n")
+				return
+			}
+		}
 		body, err := json.MarshalIndent(c.Status(), "", "  ")
 		if err != nil {
 			respond(w, http.StatusInternalServerError, err.Error()+"\n")
@@ -28,6 +40,12 @@ func (c *Controller) Handler() http.Handler {
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Cache-Control", "no-store")
 		_, _ = w.Write(append(body, '\n')) // the client may be gone
+	})
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
+		var body bytes.Buffer
+		metrics(&body, c.Status())
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+		_, _ = w.Write(body.Bytes()) // the client may be gone
 	})
 	return mux
 }

@@ -45,9 +45,10 @@ func (c *Controller) look() {
 	if c.o.AllowEmpty && empty(loaded) {
 		loaded.Model, loaded.Diagnostics = &model.Model{}, nil
 	}
+	first := !c.looked
+	c.looked = true
 	if diags := c.judge(loaded); diags.HasErrors() {
-		c.refuse(loaded.Digest, diags)
-		c.expire(now)
+		c.reject(loaded.Digest, diags, now, first)
 		return
 	}
 	if c.inForce.is(loaded.Digest, now) {
@@ -56,18 +57,28 @@ func (c *Controller) look() {
 	}
 	next, diags := c.build(wantedGroups(c.inForce, loaded.Model, now), &took)
 	if diags.HasErrors() {
-		c.refuse(loaded.Digest, diags)
-		c.expire(now)
+		c.reject(loaded.Digest, diags, now, first)
 		return
 	}
-	next.model, next.digest, next.files, next.compiledAt = loaded.Model, loaded.Digest, loaded.Files, now
+	next.of(loaded, now)
 	next.expiries = mergeExpiries(c.inForce, next)
 	for _, d := range loaded.Diagnostics {
 		c.logDiagnostic(d)
 	}
 	if c.publish(next, took) {
 		c.accept(loaded, now)
+		c.keep(loaded, now)
 	}
+}
+
+// reject leaves the directory out. What is in force stays, but for what expires;
+// at the start that is what was kept.
+func (c *Controller) reject(digest [32]byte, diags diag.List, now time.Time, first bool) {
+	if first {
+		c.fallBack(diags, now)
+	}
+	c.refuse(digest, diags)
+	c.expire(now)
 }
 
 // load calls the loader, which must not take the control plane down with it.
@@ -128,7 +139,7 @@ func (c *Controller) refuse(digest [32]byte, diags diag.List) {
 	} else {
 		log.WithField("generation", c.inForce.generation).Error("the policy directory is refused, and the last good policy stays in force")
 	}
-	c.report(func(s *Status) { s.Errors = diags })
+	c.report(func(s *Status) { s.Errors, s.RefusedDigest = diags, short(digest) })
 }
 
 // accept records that the directory is in force.
@@ -140,7 +151,8 @@ func (c *Controller) accept(l policy.Result, now time.Time) {
 	}
 	c.inForce.compiledAt = now
 	c.report(func(s *Status) {
-		s.Errors = diag.List{}
+		s.Errors, s.RefusedDigest = diag.List{}, ""
+		s.kept(func(k *Kept) { k.InForce = false })
 		s.Warnings = append(diag.List{}, l.Diagnostics...)
 	})
 }

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"slices"
 	"time"
 
 	"sallyport/pkg/diag"
@@ -12,7 +13,8 @@ import (
 type Status struct {
 	// Directory is the policy directory.
 	Directory string `json:"directory"`
-	// Ready says that a policy is in force; Reason says why not.
+	// Ready says that a policy is in force; Reason says why not, or why it is the
+	// one that was kept on disk.
 	Ready  bool   `json:"ready"`
 	Reason string `json:"reason,omitempty"`
 
@@ -29,10 +31,18 @@ type Status struct {
 	// force, because the directory could not be compiled at that time.
 	Curtailed bool `json:"curtailed,omitempty"`
 
+	// Kept is the last good policy on disk; nil if none is kept.
+	Kept *Kept `json:"kept,omitempty"`
+
 	// Errors are why the directory, as it is now, is not in force; empty if it
 	// is. Warnings are those of the policy in force.
 	Errors   diag.List `json:"errors"`
 	Warnings diag.List `json:"warnings"`
+	// RefusedDigest is that of the directory with the errors, as far as it could
+	// be read.
+	RefusedDigest string `json:"refusedDigest,omitempty"`
+	// History is what came into force, newest first, the latest states of it.
+	History []InForce `json:"history"`
 
 	server.Status
 }
@@ -41,14 +51,20 @@ type Status struct {
 func (c *Controller) Status() Status {
 	c.mu.Lock()
 	out := c.status
+	out.kept(func(k *Kept) { copied := *k; out.Kept = &copied })
+	out.History = append([]InForce{}, c.history...)
 	published := c.model != nil
 	c.mu.Unlock()
+	slices.Reverse(out.History)
 	out.Status = c.o.Server.Status()
 	switch {
 	case published:
-		out.Ready = true
+		out.Ready, out.Reason = true, out.whyKept()
 	case len(out.Errors) > 0:
 		out.Reason = "no policy was published yet, because the policy directory is refused: " + out.Errors[0].String()
+		if out.Kept != nil && out.Kept.Error != "" {
+			out.Reason += "; and the policy that was kept is of no use: " + out.Kept.Error
+		}
 	default:
 		out.Reason = "no policy was published yet"
 	}

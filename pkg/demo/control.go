@@ -12,6 +12,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"sallyport/pkg/control"
+	"sallyport/pkg/svid"
 	"sallyport/policy"
 	"sallyport/policy/model"
 	"sallyport/xds/server"
@@ -26,14 +27,19 @@ type InProcess struct {
 	ended      chan error
 }
 
-// StartInProcess starts a control plane on a free port of loopback.
-func StartInProcess(policies string, log *logrus.Logger) (*InProcess, error) {
+// StartInProcess starts a control plane on a free port of loopback. It speaks
+// mutual TLS with gateways, as it would on a network.
+func StartInProcess(policies string, own svid.Paths, log *logrus.Logger) (*InProcess, error) {
+	identity, err := svid.NewFiles(own, func(err error) { log.Error(err) })
+	if err != nil {
+		return nil, err
+	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	xds := server.New(server.Options{Logger: log})
+	xds := server.New(server.Options{Logger: log, TLS: svid.ServerTLS(identity)})
 	p := &InProcess{
 		controller: control.New(control.Options{Directory: policies, Logger: log, Server: xds}),
 		policies:   policies,

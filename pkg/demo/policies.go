@@ -34,10 +34,11 @@ spec:
     key: %s
     ca: %s
     roots: %s
+  nodes: ["%s"]
 `, Group, TrustDomain, s.MutualTLS.Port(), s.TLS.Port(), WorkloadID("sleep-us"), http, s.Internet.DNS.Address(),
 		strings.Join(allowed, ", "),
 		ca.CertificatePath(s.certs(), "gateway"), ca.KeyPath(s.certs(), "gateway"), s.CA.CertificatePath(),
-		s.Internet.Root.CertificatePath())
+		s.Internet.Root.CertificatePath(), GatewayID)
 }
 
 // Destination says that hosts are reached at the pretend internet's port.

@@ -19,6 +19,7 @@ import (
 	"sallyport/envoy"
 	"sallyport/pkg/ca"
 	"sallyport/pkg/lab"
+	"sallyport/pkg/svid"
 )
 
 // Identities of the stack.
@@ -27,6 +28,10 @@ const (
 	// Group is the name of the EgressGateway document.
 	Group     = "egress"
 	GatewayID = "spiffe://" + TrustDomain + "/ns/istio-system/sa/egressgateway"
+	// ControlPlaneID is the control plane's.
+	ControlPlaneID = "spiffe://" + TrustDomain + "/ns/sallyport/sa/control-plane"
+	// controlPlaneName is what its files are called.
+	controlPlaneName = "control-plane"
 )
 
 // WorkloadID is the SPIFFE ID of a service account: NAME in namespace default,
@@ -65,8 +70,9 @@ type Options struct {
 	// HTTP gives the gateway a listener for HTTP clients, and the workloads'
 	// proxies one for plain HTTP.
 	HTTP bool
-	// StartControl starts the control plane for a policy directory.
-	StartControl func(ctx context.Context, policies string) (ControlPlane, error)
+	// StartControl starts the control plane for a policy directory, with a
+	// certificate of its own.
+	StartControl func(ctx context.Context, policies string, own svid.Paths) (ControlPlane, error)
 	// AccessLog is given every line of the gateway's access log.
 	AccessLog func(line string)
 	// EnvoyLog is given every line that an Envoy logs; nil drops them.
@@ -139,7 +145,7 @@ func Start(ctx context.Context, o Options) (s *Stack, err error) {
 		return s, err
 	}
 	s.progress("the control plane, watching %s", s.Policies)
-	if s.Control, err = o.StartControl(ctx, s.Policies); err != nil {
+	if s.Control, err = o.StartControl(ctx, s.Policies, s.ControlPlaneCertificate()); err != nil {
 		return s, err
 	}
 	s.progress("a gateway: %s", s.options.Envoy)
@@ -174,6 +180,9 @@ func (s *Stack) issue() (err error) {
 	if _, err = s.CA.IssueFile("gateway", gateway); err != nil {
 		return err
 	}
+	if _, err = s.CA.IssueFile(controlPlaneName, ca.Gateway(ControlPlaneID)); err != nil {
+		return err
+	}
 	for _, name := range s.options.Workloads {
 		if _, err = s.CA.IssueFile(fileName(name), ca.Workload(WorkloadID(name))); err != nil {
 			return err
@@ -187,6 +196,18 @@ func (s *Stack) Certificates(name string) envoy.Certificates {
 	return envoy.Certificates{
 		Certificate: ca.CertificatePath(s.certs(), fileName(name)), Key: ca.KeyPath(s.certs(), fileName(name)),
 		CA: s.CA.CertificatePath(),
+	}
+}
+
+// ControlPlaneCertificate are the files of the control plane.
+func (s *Stack) ControlPlaneCertificate() svid.Paths { return ControlPlaneCertificate(s.Dir) }
+
+// ControlPlaneCertificate are the files of the control plane of a stack in a
+// directory.
+func ControlPlaneCertificate(dir string) svid.Paths {
+	certs := filepath.Join(dir, "certs")
+	return svid.Paths{
+		Certificate: ca.CertificatePath(certs, controlPlaneName), Key: ca.KeyPath(certs, controlPlaneName), Authorities: ca.CertificatePath(certs, "ca"),
 	}
 }
 
@@ -213,7 +234,8 @@ func (s *Stack) reserve() error {
 func (s *Stack) StartGateway(ctx context.Context) error {
 	bundle, err := envoy.Gateway(envoy.GatewayOptions{
 		Dir: filepath.Join(s.Dir, "gateway"), ID: "gateway-1", Group: Group,
-		ControlPlane: s.Control.XDS().String(), Admin: "127.0.0.1:0",
+		ControlPlane: s.Control.XDS().String(), ControlPlaneID: ControlPlaneID, Admin: "127.0.0.1:0",
+		Certificates: s.Certificates("gateway"),
 	})
 	if err != nil {
 		return err

@@ -65,6 +65,15 @@ func (s Severity) String() string {
 // MarshalText makes the severity a word in JSON.
 func (s Severity) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
+// UnmarshalText reads that word. Anything that is not a warning is an error.
+func (s *Severity) UnmarshalText(text []byte) error {
+	*s = Error
+	if string(text) == Warning.String() {
+		*s = Warning
+	}
+	return nil
+}
+
 // Diagnostic is one finding about one place.
 type Diagnostic struct {
 	Pos      Position `json:"position"`

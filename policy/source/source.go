@@ -13,6 +13,8 @@ package source
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"slices"
+	"strings"
 
 	"sallyport/pkg/diag"
 )
@@ -35,6 +37,16 @@ type Tree struct {
 	// Digest covers every path and content: equal digests are equal trees. It
 	// says nothing about what could not be read.
 	Digest [sha256.Size]byte
+}
+
+// NewTree makes a tree of files that Read returned at another time, in any order.
+// Their digests are computed anew.
+func NewTree(files []File) Tree {
+	sorted := slices.SortedFunc(slices.Values(files), func(a, b File) int { return strings.Compare(a.Path, b.Path) })
+	for i, f := range sorted {
+		sorted[i].Digest = sha256.Sum256(f.Data)
+	}
+	return newTree(sorted)
 }
 
 // newTree computes the digest of sorted files.

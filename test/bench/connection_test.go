@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"sallyport/pkg/demo"
+	"sallyport/pkg/svid"
 )
 
 const (
@@ -96,8 +97,8 @@ func newConnectionRig(b *testing.B, change func(*demo.Options)) *connectionRig {
 	options := demo.Options{
 		Dir: b.TempDir(), Sites: sites(),
 		EnvoyLog: func(_, line string) { _, _ = g.log.Write([]byte(line + "\n")) },
-		StartControl: func(_ context.Context, policies string) (demo.ControlPlane, error) {
-			return serve(b, build(b), policies), nil
+		StartControl: func(_ context.Context, policies string, own svid.Paths) (demo.ControlPlane, error) {
+			return serve(b, build(b), policies, own), nil
 		},
 	}
 	change(&options)

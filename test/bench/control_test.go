@@ -18,6 +18,7 @@ import (
 
 	"sallyport/pkg/control"
 	"sallyport/pkg/demo"
+	"sallyport/pkg/svid"
 	"sallyport/xds/server"
 )
 
@@ -32,12 +33,13 @@ type controlPlane struct {
 
 // serve starts the control plane for a stack's directory, and waits until it
 // listens.
-func serve(b *testing.B, binary, policies string) *controlPlane {
+func serve(b *testing.B, binary, policies string, own svid.Paths) *controlPlane {
 	b.Helper()
 	openLoopback(b, policies)
 	c := &controlPlane{log: &controlLog{listening: make(chan struct{}), built: make(map[uint64]built)}}
 	c.child = startChild(b, c.log, binary, "serve", "--policies", policies,
-		"--xds", "127.0.0.1:0", "--http", "127.0.0.1:0", "--log-format", "json")
+		"--xds", "127.0.0.1:0", "--http", "127.0.0.1:0", "--log-format", "json",
+		"--certificate", own.Certificate, "--key", own.Key, "--ca", own.Authorities)
 	select {
 	case <-c.log.listening:
 	case <-c.done:

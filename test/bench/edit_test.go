@@ -12,6 +12,7 @@ import (
 
 	"sallyport/pkg/demo"
 	"sallyport/pkg/lab"
+	"sallyport/pkg/svid"
 )
 
 // BenchmarkEdit measures how long it takes from the rename of a policy file to
@@ -74,8 +75,8 @@ func newEditRig(b *testing.B, binary string, d directory) *editRig {
 	stack, err := demo.Start(ctx, demo.Options{
 		Dir: b.TempDir(), Sites: []lab.Site{{Hosts: []string{"*." + domain}}},
 		EnvoyLog: func(_, line string) { _, _ = envoyLog.Write([]byte(line + "\n")) },
-		StartControl: func(_ context.Context, policies string) (demo.ControlPlane, error) {
-			r.control = serve(b, binary, policies)
+		StartControl: func(_ context.Context, policies string, own svid.Paths) (demo.ControlPlane, error) {
+			r.control = serve(b, binary, policies, own)
 			return r.control, nil
 		},
 	})

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -20,6 +21,7 @@ import (
 	"sallyport/pkg/demo"
 	"sallyport/pkg/flows"
 	"sallyport/pkg/lab"
+	"sallyport/pkg/svid"
 	"sallyport/policy"
 	"sallyport/policy/model"
 )
@@ -74,7 +76,7 @@ func rigWith(t *testing.T, within time.Duration, change func(*demo.Options)) *ri
 		Dir: t.TempDir(), Workloads: []string{us, canada},
 		AccessLog: func(line string) { r.raw.add(line); r.log.Line(line) },
 		EnvoyLog:  func(who, line string) { envoyLog.add(who + ": " + line) },
-		StartControl: func(_ context.Context, policies string) (demo.ControlPlane, error) {
+		StartControl: func(_ context.Context, policies string, _ svid.Paths) (demo.ControlPlane, error) {
 			r.log.Gateway = inForce(policies)
 			var err error
 			r.control, err = serve(policies, "127.0.0.1:0", "127.0.0.1:0")
@@ -120,10 +122,15 @@ type process struct {
 	done chan struct{}
 }
 
-// serve starts the control plane and waits until it says where it listens.
-func serve(policies, xds, web string) (*process, error) {
+// serve starts the control plane of a stack, with the stack's certificate for it,
+// and waits until it says where it listens.
+func serve(policies, xds, web string, more ...string) (*process, error) {
 	p := &process{done: make(chan struct{})}
-	p.cmd = exec.Command(binary, "serve", "--policies", policies, "--xds", xds, "--http", web, "--log-format", "json")
+	own := demo.ControlPlaneCertificate(filepath.Dir(policies))
+	p.cmd = exec.Command(binary, append([]string{
+		"serve", "--policies", policies, "--xds", xds, "--http", web, "--log-format", "json",
+		"--certificate", own.Certificate, "--key", own.Key, "--ca", own.Authorities,
+	}, more...)...)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {

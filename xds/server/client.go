@@ -28,6 +28,8 @@ type client struct {
 	wake   chan struct{}
 	limit  limiter
 	nonces uint64
+	// identity is the SPIFFE ID that the gateway proved; empty if it was not asked.
+	identity string
 
 	mu   sync.Mutex
 	node NodeStatus
@@ -36,8 +38,10 @@ type client struct {
 	group string
 	// subscriptions has one element per type that was asked for.
 	subscriptions map[string]*subscription
-	// settled is the generation that the gateway last answered whole.
-	settled uint64
+	// settled is the generation that the gateway last answered whole, and
+	// progress what came of that and of those before.
+	settled  uint64
+	progress progress
 }
 
 // subscription is what a gateway asked for, and has, of one type.
@@ -56,6 +60,7 @@ type subscription struct {
 	// upToDate is the version of all resources of the type at which there was
 	// nothing left to send; empty if that is not known.
 	upToDate string
+	rejected rejected
 	status   TypeStatus
 }
 
@@ -63,6 +68,8 @@ type subscription struct {
 type response struct {
 	nonce   string
 	version string
+	// generation is the one that it brings the gateway to.
+	generation uint64
 	// partial says that more of the same version is to follow.
 	partial bool
 	names   []string
@@ -79,6 +86,11 @@ func (s *Server) newClient(ctx context.Context, protocol string) (*client, error
 	if p, ok := peer.FromContext(ctx); ok {
 		c.node.Peer = p.Addr.String()
 	}
+	var err error
+	if c.identity, err = s.provedIdentity(ctx); err != nil {
+		return nil, err
+	}
+	c.node.Identity = c.identity
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.clients) >= s.maxStreams {
@@ -104,7 +116,11 @@ func (c *client) poke() {
 }
 
 func (c *client) log() *logrus.Entry {
-	return c.server.log.WithFields(logrus.Fields{"node": c.node.ID, "group": c.node.Group, "peer": c.node.Peer})
+	fields := logrus.Fields{"node": c.node.ID, "group": c.node.Group, "peer": c.node.Peer}
+	if c.identity != "" {
+		fields["identity"] = c.identity
+	}
+	return c.server.log.WithFields(fields)
 }
 
 // identify takes the gateway's identity from its first request. What a later
@@ -115,6 +131,14 @@ func (c *client) identify(node *core.Node) error {
 			return status.Error(codes.InvalidArgument, "the node's id or cluster changed within a stream")
 		}
 		return nil
+	}
+	if err := newEnough(node); err != nil {
+		c.server.mu.Lock()
+		defer c.server.mu.Unlock()
+		if first, _ := c.server.strange.first("version\x00" + c.node.Peer[:max(strings.LastIndexByte(c.node.Peer, ':'), 0)] + envoyVersion(node)); first {
+			c.log().WithField("node", clean(node.GetId(), maxIdentity)).Warnf("a gateway gets no configuration: %s", status.Convert(err).Message())
+		}
+		return err
 	}
 	if len(node.GetId()) > maxIdentity || len(node.GetCluster()) > maxIdentity {
 		return status.Errorf(codes.InvalidArgument, "the node's id and cluster must not be longer than %d bytes", maxIdentity)
@@ -138,26 +162,35 @@ func (c *client) identify(node *core.Node) error {
 // answer takes an ACK or NACK of the last response.
 func (c *client) answer(sub *subscription, failure *statuspb.Status) {
 	now := c.server.now()
-	c.mu.Lock()
-	sub.waiting = false
 	if failure == nil {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		sub.waiting = false
 		if !sub.sent.partial {
 			sub.status.ACKedVersion, sub.status.ACKedAt = sub.sent.version, now
 		}
-		c.mu.Unlock()
 		return
 	}
-	sub.status.NACK = &NACK{
-		Version:   sub.sent.version,
-		At:        now,
-		Message:   clean(strings.TrimSpace(failure.GetMessage()), maxMessage),
-		Resources: sub.sent.names[:min(len(sub.sent.names), maxNames)],
+	message := failure.GetMessage()
+	message = message[:min(len(message), maxReason)]
+	faulty, certain := atFault(sub.sent.names, message)
+	nack := NACK{
+		Version:    sub.sent.version,
+		Generation: sub.sent.generation,
+		At:         now,
+		Message:    clean(strings.TrimSpace(message), maxMessage),
+		Resources:  sub.sent.names[:min(len(sub.sent.names), maxNames)],
 	}
-	nack := *sub.status.NACK
+	// The policy as it is now says where things are written now.
+	nack.Causes, nack.MoreCauses = c.server.published.Load().of(c.identity, c.group).
+		causesOf(Rejection{Type: kind(sub.typeURL), Resources: reasons(faulty[:min(len(faulty), maxSuspects)], message)})
+	c.server.countNACK(c)
+	c.mu.Lock()
+	sub.waiting, sub.status.NACK = false, &nack
+	sub.rejected.add(faulty, certain, sub.ReturnedResources())
 	c.mu.Unlock()
-	c.log().WithFields(logrus.Fields{
-		"type": kind(sub.typeURL), "version": nack.Version, "resources": nack.Resources, "reason": nack.Message,
-	}).Error("a gateway rejected its configuration, and keeps the one it had; it is sent the next version that differs")
+	c.log().WithFields(nack.fields()).WithField("type", kind(sub.typeURL)).
+		Error("a gateway rejected its configuration, and keeps the one it had; it is sent the next version that differs")
 }
 
 // remember records a response that is about to be sent.
@@ -167,6 +200,7 @@ func (c *client) remember(sub *subscription, r response, returned map[string]str
 	r.at = time.Now()
 	sub.sent, sub.waiting, sub.answered = r, true, true
 	sub.SetReturnedResources(returned)
+	sub.rejected.sending(r.names, returned)
 	sub.status.SentVersion, sub.status.SentAt, sub.status.Nonce = r.version, c.server.now(), r.nonce
 }
 
@@ -199,9 +233,10 @@ func (c *client) settle(p *published) {
 		}
 	}
 	// The receipt first: whoever sees the gateway up to date finds it counted.
-	c.server.settled(c, p)
+	receipt := c.server.settled(c, p)
 	c.mu.Lock()
 	c.settled = p.generation
+	c.progress.settle(p, c.since(p.at), receipt)
 	c.mu.Unlock()
 }
 
@@ -219,7 +254,7 @@ func (c *client) silentFor() time.Duration {
 // rejects reports whether the gateway rejected what its group is served.
 func (c *client) rejects(p *published) bool {
 	for typeURL, sub := range c.subscriptions {
-		if nack := sub.status.NACK; nack != nil && nack.Version == p.Snapshot.GetVersion(typeURL) {
+		if sub.rejected.holds(p.Snapshot, typeURL) {
 			return true
 		}
 	}

@@ -14,3 +14,9 @@ const (
 
 // Clean is what makes a client's words fit for logs.
 func Clean(s string, limit int) string { return clean(s, limit) }
+
+// Reasons is what a message says of resources, and whether that is certain.
+func Reasons(names []string, message string) ([]RejectedResource, bool) {
+	faulty, certain := atFault(names, message)
+	return reasons(faulty, message), certain
+}

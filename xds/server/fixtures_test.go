@@ -121,6 +121,9 @@ type fleet struct {
 	generation uint64
 	snapshots  map[string]*snapshot.Snapshot
 	orphans    map[string]bool
+	// causes and noticed are published with every group.
+	causes  func(server.Rejection) []server.Cause
+	noticed time.Time
 }
 
 func newFleet(t testing.TB, configure ...func(*server.Server, *server.Options)) *fleet {
@@ -167,7 +170,7 @@ func (f *fleet) publish(group string, res *translate.Resources) *snapshot.Snapsh
 	f.generation++
 	var groups []server.Group
 	for name, s := range f.snapshots {
-		groups = append(groups, server.Group{Name: name, Snapshot: s, Orphaned: f.orphans[name]})
+		groups = append(groups, server.Group{Name: name, Snapshot: s, Orphaned: f.orphans[name], Causes: f.causes, NoticedAt: f.noticed})
 	}
 	require.NoError(f.t, f.Publish(f.generation, groups))
 	return next

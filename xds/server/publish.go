@@ -10,19 +10,30 @@ import (
 	"sallyport/xds/snapshot"
 )
 
-// Group is what the gateways of one group are to be given: those that call
-// themselves Name in node.cluster.
+// Group is what the gateways of one group are to be given: those whose identity is
+// among Nodes, or without certificates, those that call themselves Name in
+// node.cluster.
 type Group struct {
 	Name     string
 	Snapshot *snapshot.Snapshot
+	// Nodes are SPIFFE IDs.
+	Nodes []string
 	// Orphaned says that no document describes the group any more: its gateways
 	// keep what they have.
 	Orphaned bool
+	// NoticedAt is when the edit was noticed that this comes from; zero if that is
+	// not known. Receipts say how long it took from there to the publication.
+	NoticedAt time.Time
+	// Causes says where in the policy that what a gateway rejected was written,
+	// most likely first; nil if nobody knows. Any goroutine may call it.
+	Causes func(Rejection) []Cause
 }
 
 // publication is everything that is served at one time. It is immutable.
 type publication struct {
 	groups map[string]*published
+	// byNode are the names of groups by the identities of their nodes.
+	byNode map[string][]string
 }
 
 // published is a group as it is served.
@@ -31,6 +42,8 @@ type published struct {
 	// generation and at are when the content changed last.
 	generation uint64
 	at         time.Time
+	// change counts the generations in which it did.
+	change uint64
 }
 
 // Publish makes the groups what is served, all at once. A group whose snapshot
@@ -53,12 +66,17 @@ func (s *Server) Publish(generation uint64, groups []Group) error {
 		case next[g.Name] != nil:
 			return fmt.Errorf("group %s is there twice", g.Name)
 		}
-		next[g.Name] = &published{Group: g, generation: generation, at: now}
-		if was := old[g.Name]; was != nil && was.Snapshot == g.Snapshot {
-			next[g.Name].generation, next[g.Name].at = was.generation, was.at
-		} else {
-			changed = append(changed, g.Name)
+		next[g.Name] = &published{Group: g, generation: generation, at: now, change: 1}
+		was := old[g.Name]
+		switch {
+		case was == nil:
+		case was.Snapshot == g.Snapshot:
+			next[g.Name].generation, next[g.Name].at, next[g.Name].change = was.generation, was.at, was.change
+			continue
+		default:
+			next[g.Name].change = was.change + 1
 		}
+		changed = append(changed, g.Name)
 	}
 	for name, was := range old {
 		if next[name] == nil {
@@ -69,9 +87,13 @@ func (s *Server) Publish(generation uint64, groups []Group) error {
 	}
 
 	for _, name := range changed {
-		s.openReceipt(name, Receipt{Generation: generation, PublishedAt: now})
+		r := Receipt{Generation: generation, PublishedAt: now}
+		if noticed := next[name].NoticedAt; !noticed.IsZero() {
+			r.PreparedMillis = max(0, millis(now.Sub(noticed)))
+		}
+		s.openReceipt(name, r)
 	}
-	s.published.Store(&publication{groups: next})
+	s.published.Store(&publication{groups: next, byNode: index(next)})
 	grown := len(next) > len(old) // groups never go
 	if grown {
 		s.strange.forget()

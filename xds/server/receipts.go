@@ -14,6 +14,9 @@ const maxReceipts = 32
 type Receipt struct {
 	Generation  uint64    `json:"generation"`
 	PublishedAt time.Time `json:"publishedAt"`
+	// PreparedMillis is how long it took from the moment that the edit was noticed
+	// to the publication, in milliseconds.
+	PreparedMillis float64 `json:"preparedMs"`
 	// ACKed and NACKed count the gateways that answered all of it. One that a
 	// later generation overtook is not counted.
 	ACKed  int `json:"acked"`
@@ -33,9 +36,11 @@ func (s *Server) openReceipt(group string, r Receipt) {
 	s.receipts[group] = all
 }
 
-// settled counts a gateway that answered everything of a generation.
-func (s *Server) settled(c *client, p *published) {
-	took := s.now().Sub(c.since(p.at))
+// settled counts a gateway that answered everything of a generation, and
+// returns the gateway's receipt.
+func (s *Server) settled(c *client, p *published) NodeReceipt {
+	now := s.now()
+	took := now.Sub(c.since(p.at))
 	rejects := c.rejects(p)
 	s.mu.Lock()
 	first := false
@@ -45,20 +50,26 @@ func (s *Server) settled(c *client, p *published) {
 		}
 		if rejects {
 			r.NACKed++
+			s.totalsOf(p.Name).Rejected++
 		} else {
+			if noticed := p.NoticedAt; !noticed.IsZero() && noticed.Before(p.at) {
+				s.totalsOf(p.Name).acknowledge(now.Sub(c.since(noticed)))
+			} else {
+				s.totalsOf(p.Name).acknowledge(took)
+			}
 			first = r.ACKed == 0
 			r.ACKed++
-			millis := float64(took.Microseconds()) / 1000
 			if first {
-				r.FirstMillis = millis
+				r.FirstMillis = millis(took)
 			}
-			r.FirstMillis, r.LastMillis = min(r.FirstMillis, millis), max(r.LastMillis, millis)
+			r.FirstMillis, r.LastMillis = min(r.FirstMillis, millis(took)), max(r.LastMillis, millis(took))
 		}
 		s.receipts[p.Name][i] = r
 	}
 	s.mu.Unlock()
+	receipt := NodeReceipt{Generation: p.generation, At: now, Millis: millis(took), Rejected: rejects}
 	if rejects {
-		return // the rejection itself was logged
+		return receipt // the rejection itself was logged
 	}
 	level := logrus.DebugLevel
 	if first {
@@ -66,4 +77,7 @@ func (s *Server) settled(c *client, p *published) {
 	}
 	c.log().WithFields(logrus.Fields{"generation": p.generation, "ms": took.Milliseconds()}).
 		Log(level, "a gateway accepted the generation")
+	return receipt
 }
+
+func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -20,12 +20,16 @@
 //   - A gateway that reconnects, to a restarted server or to a replica, is sent
 //     only what differs from what it says it has.
 //
+// With certificates (Options.TLS), a gateway's group is the one whose nodes include
+// the identity it proved. What it calls itself is a label for people.
+//
 // State exists per open stream and per published group, never per name that a
 // client claims.
 package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -37,6 +41,8 @@ import (
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/sirupsen/logrus"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 )
 
@@ -54,6 +60,12 @@ const (
 	// Gateways that vanished without a word are noticed after the sum of these.
 	keepaliveInterval = 30 * time.Second
 	keepaliveTimeout  = 10 * time.Second
+	// connectionAge is how long a connection lasts, give or take a tenth, so that
+	// not all come back at once: a gateway then shows its certificate anew, and may
+	// find another replica. It is sent only what differs, which is nothing.
+	connectionAge   = time.Hour
+	connectionGrace = 10 * time.Second
+
 	// keepaliveFloor is how often a gateway may ping.
 	keepaliveFloor = 5 * time.Second
 )
@@ -67,6 +79,10 @@ type Options struct {
 	// MaxStreams is how many streams are served at once, over all connections;
 	// further ones are refused. Zero means 10,000.
 	MaxStreams int
+	// TLS asks gateways for certificates, see svid.ServerTLS: then the identity in
+	// it decides which group's configuration a gateway may have. Nil is plain text,
+	// to whoever connects.
+	TLS *tls.Config
 }
 
 // Server serves the groups that were published to it. Use New.
@@ -76,6 +92,7 @@ type Server struct {
 	log        *logrus.Logger
 	now        func() time.Time
 	maxStreams int
+	tls        *tls.Config
 	// answerWithin is the constant, shorter in tests.
 	answerWithin time.Duration
 	stop         chan struct{}
@@ -88,6 +105,7 @@ type Server struct {
 	mu       sync.Mutex
 	clients  map[*client]struct{}
 	receipts map[string][]Receipt
+	totals   map[string]*Totals
 	strange  strangers
 }
 
@@ -97,10 +115,12 @@ func New(o Options) *Server {
 		log:          o.Logger,
 		now:          o.Now,
 		maxStreams:   o.MaxStreams,
+		tls:          o.TLS,
 		answerWithin: answerWithin,
 		stop:         make(chan struct{}),
 		clients:      make(map[*client]struct{}),
 		receipts:     make(map[string][]Receipt),
+		totals:       make(map[string]*Totals),
 	}
 	if s.log == nil {
 		s.log = logrus.New()
@@ -121,10 +141,17 @@ func New(o Options) *Server {
 // and must be called once only. Check the listener's address first: see
 // CheckListenAddress.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	transport := insecure.NewCredentials()
+	if s.tls != nil {
+		transport = credentials.NewTLS(s.tls)
+	}
 	g := grpc.NewServer(
+		grpc.Creds(transport),
 		grpc.MaxRecvMsgSize(maxRequestSize),
 		grpc.MaxConcurrentStreams(streamsPerConnection),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveInterval, Timeout: keepaliveTimeout}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			Time: keepaliveInterval, Timeout: keepaliveTimeout, MaxConnectionAge: connectionAge, MaxConnectionAgeGrace: connectionGrace,
+		}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveFloor, PermitWithoutStream: true}),
 	)
 	// Only ADS: the services of single types, and their unary methods, are left

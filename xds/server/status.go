@@ -46,13 +46,17 @@ type GroupStatus struct {
 	Rejecting int `json:"rejecting"`
 	// Receipts are the latest generations, newest first.
 	Receipts []Receipt `json:"receipts"`
+	// Totals are for metrics.
+	Totals Totals `json:"-"`
 }
 
 // NodeStatus is one connected gateway. Its ID and Group are its own account of
 // itself, with control characters escaped.
 type NodeStatus struct {
-	ID           string    `json:"id"`
-	Group        string    `json:"group"`
+	ID    string `json:"id"`
+	Group string `json:"group"`
+	// Identity is the SPIFFE ID that it proved; empty if it was not asked for one.
+	Identity     string    `json:"identity,omitempty"`
 	EnvoyVersion string    `json:"envoyVersion,omitempty"`
 	Peer         string    `json:"peer"`
 	Protocol     string    `json:"protocol"`
@@ -61,9 +65,20 @@ type NodeStatus struct {
 	Known bool `json:"known"`
 	// Current says that the gateway accepted all that its group is served, and
 	// Rejecting that it rejected something of that.
-	Current   bool         `json:"current"`
-	Rejecting bool         `json:"rejecting"`
-	Types     []TypeStatus `json:"types"`
+	Current   bool `json:"current"`
+	Rejecting bool `json:"rejecting"`
+	// ServedGroup is the group whose configuration it is given, empty if none.
+	ServedGroup string `json:"servedGroup,omitempty"`
+	// Generation is the last one that it accepted whole on this stream; zero if
+	// it did none yet.
+	Generation uint64 `json:"generation"`
+	// Behind is how many generations of its group it has not accepted since, and
+	// BehindMillis for how long the first of them has been there for it.
+	Behind       int     `json:"behind"`
+	BehindMillis float64 `json:"behindMs"`
+	// Receipts are the latest generations that it answered, newest first.
+	Receipts []NodeReceipt `json:"receipts"`
+	Types    []TypeStatus  `json:"types"`
 
 	identified bool
 }
@@ -88,14 +103,20 @@ type TypeStatus struct {
 
 // NACK is a rejected response.
 type NACK struct {
-	Version string    `json:"version"`
-	At      time.Time `json:"at"`
+	Version string `json:"version"`
+	// Generation is the one of the group that it was part of.
+	Generation uint64    `json:"generation"`
+	At         time.Time `json:"at"`
 	// Message is the gateway's reason, shortened, with control characters
 	// escaped.
 	Message string `json:"message"`
 	// Resources are what the response contained, the first few of them: one or
 	// more of these are at fault, and the message says which.
 	Resources []string `json:"resources"`
+	// Causes are the places in the policy that may be at fault, the likeliest
+	// first, as far as that is known. MoreCauses are left out.
+	Causes     []Cause `json:"causes,omitempty"`
+	MoreCauses int     `json:"moreCauses,omitempty"`
 }
 
 // Status returns who has what now.
@@ -111,6 +132,7 @@ func (s *Server) Status() Status {
 			Name: name, Generation: g.generation, PublishedAt: g.at, Orphaned: g.Orphaned,
 			Versions: make(map[string]string),
 			Receipts: slices.Clone(s.receipts[name]),
+			Totals:   s.totalsOf(name).clone(),
 		}
 		slices.Reverse(groups[name].Receipts)
 		for _, typeURL := range snapshot.Types() {
@@ -118,7 +140,7 @@ func (s *Server) Status() Status {
 		}
 	}
 	for c := range s.clients {
-		node, group := c.snapshot(p)
+		node, group := c.snapshot(p, s.receipts, s.now())
 		out.Nodes = append(out.Nodes, node)
 		if g := groups[group]; g != nil {
 			g.Nodes++
@@ -141,22 +163,31 @@ func (s *Server) Status() Status {
 }
 
 // snapshot copies the client's status, and returns its group.
-func (c *client) snapshot(p *publication) (NodeStatus, string) {
+func (c *client) snapshot(p *publication, receipts map[string][]Receipt, now time.Time) (NodeStatus, string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	out := c.node
 	out.Types = []TypeStatus{}
+	out.Generation = c.progress.accepted
+	out.Receipts = append([]NodeReceipt{}, c.progress.receipts...)
+	slices.Reverse(out.Receipts)
 	for _, typeURL := range snapshot.Types() {
 		if sub := c.subscriptions[typeURL]; sub != nil {
 			out.Types = append(out.Types, sub.status)
 		}
 	}
-	if g := p.group(c.group); g != nil {
-		out.Known = true
+	group := c.group
+	if g := p.of(c.identity, c.group); g != nil {
+		group = g.Name
+		out.Known, out.ServedGroup = true, g.Name
+		var since time.Time
+		if out.Behind, since = c.progress.lag(g, out.ConnectedAt, receipts[g.Name]); out.Behind > 0 {
+			out.BehindMillis = max(0, millis(now.Sub(since)))
+		}
 		out.Rejecting = c.rejects(g)
 		out.Current = c.settled == g.generation && !out.Rejecting
 	}
-	return out, c.group
+	return out, group
 }
 
 // kind is the word for a type of resources that snapshots hold, or empty.

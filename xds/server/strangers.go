@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/sirupsen/logrus"
+	"google.golang.org/grpc/status"
 )
 
 // maxStrangers bounds how many strangers are remembered, and so logged, between
@@ -41,8 +42,8 @@ func (s *Server) greet(c *client) {
 	c.mu.Lock()
 	id, cluster, identified, group := c.node.ID, c.node.Group, c.node.identified, c.group
 	c.mu.Unlock()
-	if !identified || len(p.groups) == 0 || p.group(group) != nil {
-		return
+	if !identified || len(p.groups) == 0 || p.of(c.identity, group) != nil || c.identity != "" {
+		return // one that proved who it is is told itself, see permit
 	}
 	first, last := s.strange.first(id + "\x00" + cluster)
 	if !first {
@@ -57,5 +58,18 @@ func (s *Server) greet(c *client) {
 	}
 	if last {
 		s.log.Warnf("%d Envoys of no known group have asked for configuration; further ones are not logged until the groups change", maxStrangers)
+	}
+}
+
+// turnAway warns about a gateway that is refused, once per identity.
+func (s *Server) turnAway(c *client, refusal error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first, last := s.strange.first(c.identity + "\x00" + c.group)
+	if first {
+		c.log().Warnf("a gateway gets no configuration: %s", status.Convert(refusal).Message())
+	}
+	if last {
+		s.log.Warnf("%d gateways without a group have asked for configuration; further ones are not logged until the groups change", maxStrangers)
 	}
 }

@@ -179,7 +179,15 @@ func reasonable(names map[string]struct{}) error {
 // bringUpToDate sends what the gateway lacks of the latest snapshot, clusters
 // first.
 func bringUpToDate[Q request, R any](c *client, str connection[Q, R], p protocol[Q, R]) error {
-	g := c.server.published.Load().group(c.group)
+	if !c.node.identified {
+		return nil
+	}
+	latest := c.server.published.Load()
+	if err := c.permit(latest); err != nil {
+		c.server.turnAway(c, err)
+		return err
+	}
+	g := latest.of(c.identity, c.group)
 	if g == nil {
 		return nil
 	}
@@ -193,7 +201,7 @@ func bringUpToDate[Q request, R any](c *client, str connection[Q, R], p protocol
 			nonce := strconv.FormatUint(c.nonces+1, 10)
 			if out, ok := p.next(sub, g.Snapshot, nonce); ok {
 				c.nonces++
-				c.remember(sub, response{nonce: nonce, version: version, partial: out.partial, names: out.names}, out.returned)
+				c.remember(sub, response{nonce: nonce, version: version, generation: g.generation, partial: out.partial, names: out.names}, out.returned)
 				if err := send(str, out.message, c.server.answerWithin); err != nil {
 					return err
 				}

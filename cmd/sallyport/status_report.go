@@ -1,0 +1,220 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"sallyport/pkg/control"
+	"sallyport/pkg/diag"
+	"sallyport/xds/server"
+)
+
+// statusReport prints a status for people.
+type statusReport struct {
+	w   io.Writer
+	now time.Time
+}
+
+func (r statusReport) printf(format string, args ...any) { _, _ = fmt.Fprintf(r.w, format, args...) }
+
+func (r statusReport) write(s control.Status) {
+	p := colours(r.w)
+	r.printf("policy directory %s", s.Directory)
+	if s.Generation > 0 {
+		r.printf(": generation %d, published %s, digest %s, %s", s.Generation, ago(r.now.Sub(s.PublishedAt)), s.Digest, plural(s.Files, "file"))
+	}
+	r.printf("\n")
+	if s.Reason != "" {
+		r.printf("%s\n", p.yellow(s.Reason))
+	}
+	if s.Curtailed {
+		r.printf("%s\n", p.yellow("rules that expired were taken out of it"))
+	}
+	r.groups(s.Groups, p)
+	r.nodes(s.Nodes, p)
+	for _, n := range s.Nodes {
+		r.rejection(n, p)
+	}
+	r.diagnostics(s, p)
+}
+
+func (r statusReport) groups(groups []server.GroupStatus, p palette) {
+	rows := [][]string{{"GROUP", "GENERATION", "PUBLISHED", "NODES", "CURRENT", "REJECTING", "EDIT→ACK"}}
+	for _, g := range groups {
+		took := editToACK(g, g.Generation)
+		if took == "" {
+			took = "-"
+		}
+		if g.Orphaned {
+			took += p.yellow(", no document describes it any more")
+		}
+		rows = append(rows, []string{
+			g.Name, fmt.Sprint(g.Generation), ago(r.now.Sub(g.PublishedAt)), fmt.Sprint(g.Nodes), fmt.Sprint(g.Current), fmt.Sprint(g.Rejecting), took,
+		})
+	}
+	r.table(rows)
+}
+
+func (r statusReport) nodes(nodes []server.NodeStatus, p palette) {
+	rows := [][]string{{"NODE", "GROUP", "ENVOY", "PEER", "GENERATION", "STATE"}}
+	proved := false
+	for _, n := range nodes {
+		proved = proved || n.Identity != ""
+	}
+	if proved {
+		rows[0] = []string{"NODE", "GROUP", "ENVOY", "PEER", "IDENTITY", "GENERATION", "STATE"}
+	}
+	for _, n := range nodes {
+		group, state := n.ServedGroup, p.yellow(lag(n))
+		switch {
+		case !n.Known:
+			group, state = n.Group, p.yellow("gets nothing: no EgressGateway is its group")
+		case n.Rejecting:
+			state = p.red("rejects it") + ", " + lag(n)
+		case n.Current:
+			state = p.green("current")
+		}
+		row := []string{n.ID, group, n.EnvoyVersion, n.Peer}
+		if proved {
+			row = append(row, n.Identity)
+		}
+		rows = append(rows, append(row, generation(n), state))
+	}
+	r.table(rows)
+}
+
+func generation(n server.NodeStatus) string {
+	if n.Generation == 0 {
+		return "-"
+	}
+	return fmt.Sprint(n.Generation)
+}
+
+// rejection says what a gateway rejected last.
+func (r statusReport) rejection(n server.NodeStatus, p palette) {
+	nack, kind := lastNACK(n)
+	if nack == nil {
+		return
+	}
+	since := ""
+	if !n.Rejecting {
+		since = fmt.Sprintf("; it has accepted generation %d since", n.Generation)
+	}
+	r.printf("\n%s rejected its %ss of generation %d, %s%s:\n    %s\n", keyOf(n), kind, nack.Generation, ago(r.now.Sub(nack.At)), since, inLines(nack.Message))
+	for _, line := range causeLines(*nack) {
+		if n.Rejecting {
+			line = p.red(line)
+		}
+		r.printf("  %s\n", line)
+	}
+}
+
+func (r statusReport) diagnostics(s control.Status, p palette) {
+	if len(s.Errors) > 0 {
+		keeps := ""
+		if s.Generation > 0 {
+			keeps = fmt.Sprintf(", and generation %d stays in force", s.Generation)
+		}
+		r.printf("\n%s%s:\n", p.red("the policy directory is refused"), keeps)
+		writeDiagnostics(r.w, s.Errors)
+	}
+	warnings := 0
+	for _, d := range s.Warnings {
+		if d.Severity == diag.Warning {
+			warnings++
+		}
+	}
+	if warnings > 0 {
+		r.printf("\n%s, see `sallyport validate`\n", p.yellow(plural(warnings, "warning")))
+	}
+}
+
+// table prints rows in columns, with a line before them; one of headings only not
+// at all. The last column may have colours.
+func (r statusReport) table(rows [][]string) {
+	if len(rows) == 1 {
+		return
+	}
+	widths := make([]int, len(rows[0]))
+	for _, row := range rows {
+		for i, cell := range row {
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+		}
+	}
+	r.printf("\n")
+	for _, row := range rows {
+		var line strings.Builder
+		for i, cell := range row {
+			if i == len(row)-1 {
+				line.WriteString(cell)
+				break
+			}
+			if cell == "" {
+				cell = "-"
+			}
+			line.WriteString(cell + strings.Repeat(" ", max(0, widths[i]-utf8.RuneCountInString(cell))+2))
+		}
+		r.printf("%s\n", line.String())
+	}
+}
+
+// lag says how far behind its group a gateway is.
+func lag(n server.NodeStatus) string {
+	if n.Behind == 0 {
+		return "up to date"
+	}
+	return fmt.Sprintf("%s behind for %s", plural(n.Behind, "generation"), span(time.Duration(n.BehindMillis*float64(time.Millisecond))))
+}
+
+// editToACK is how long it took from an edit's being noticed to the first and the
+// last ACK of the generation; empty if there is none.
+func editToACK(g server.GroupStatus, generation uint64) string {
+	for _, r := range g.Receipts {
+		if r.Generation != generation || r.ACKed == 0 {
+			continue
+		}
+		first, last := millisText(r.PreparedMillis+r.FirstMillis), millisText(r.PreparedMillis+r.LastMillis)
+		if r.ACKed == 1 {
+			return first
+		}
+		return "first " + first + ", last " + last
+	}
+	return ""
+}
+
+func millisText(ms float64) string {
+	if ms < 10 {
+		return fmt.Sprintf("%.1f ms", ms)
+	}
+	if ms < 10_000 {
+		return fmt.Sprintf("%.0f ms", ms)
+	}
+	return span(time.Duration(ms * float64(time.Millisecond)))
+}
+
+// ago is how long ago something was. Clocks differ: what is to come is now.
+func ago(d time.Duration) string {
+	if d < time.Second {
+		return "now"
+	}
+	return span(d) + " ago"
+}
+
+// span is a duration as people say it, with one unit, or two where that matters.
+func span(d time.Duration) string {
+	switch {
+	case d < time.Second:
+		return fmt.Sprintf("%d ms", d.Milliseconds())
+	case d < 2*time.Minute:
+		return fmt.Sprintf("%d s", int(d.Seconds()))
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%d min", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h", int(d.Hours()))
+	default:
+		return fmt.Sprintf("%d days", int(d.Hours()/24))
+	}
+}

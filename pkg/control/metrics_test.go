@@ -1,0 +1,50 @@
+package control_test
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/require"
+
+	"sallyport/pkg/control"
+	"sallyport/pkg/diag"
+	"sallyport/xds/server"
+)
+
+func TestMetrics(t *testing.T) {
+	t.Parallel()
+	within := make([]uint64, len(server.Bounds()))
+	within[len(within)-1] = 2
+	var s control.Status
+	s.Generation, s.PublishedAt = 7, time.UnixMilli(1_800_000_000_250)
+	s.Errors.Errorf(diag.Position{}, "x", "no")
+	s.Warnings.Warnf(diag.Position{}, "x", "hm")
+	s.Groups = []server.GroupStatus{{
+		Name: "odd\"\\\n", Generation: 6, Nodes: 3, Current: 1, Rejecting: 1,
+		Totals: server.Totals{Acknowledged: 3, Rejected: 2, NACKs: 4, Seconds: 31.5, Within: within},
+	}}
+	s.Nodes = []server.NodeStatus{
+		{ServedGroup: "odd\"\\\n", BehindMillis: 250}, {ServedGroup: "odd\"\\\n", BehindMillis: 1500}, {BehindMillis: 99999},
+	}
+	var out bytes.Buffer
+	control.Metrics(&out, s)
+	const group = `{group="odd\"\\\n"} `
+	for _, line := range []string{
+		"# TYPE sallyport_generation gauge", "sallyport_generation 7", "sallyport_published_timestamp_seconds 1.80000000025e+09",
+		"sallyport_directory_errors 1", "sallyport_directory_warnings 1", "sallyport_group_generation" + group + "6",
+		"sallyport_gateways" + group + "3", "sallyport_gateways_current" + group + "1", "sallyport_gateways_rejecting" + group + "1",
+		"sallyport_behind_seconds" + group + "1.5", "sallyport_nacks_total" + group + "4", "sallyport_generations_rejected_total" + group + "2",
+		`sallyport_edit_to_ack_seconds_bucket{group="odd\"\\\n",le="0.005"} 0`, `sallyport_edit_to_ack_seconds_bucket{group="odd\"\\\n",le="30"} 2`,
+		`sallyport_edit_to_ack_seconds_bucket{group="odd\"\\\n",le="+Inf"} 3`, "sallyport_edit_to_ack_seconds_sum" + group + "31.5",
+		"sallyport_edit_to_ack_seconds_count" + group + "3",
+	} {
+		require.Contains(t, out.String(), line+"\n")
+	}
+
+	out.Reset()
+	control.Metrics(&out, control.Status{})
+	require.NotContains(t, out.String(), "group=")
+	require.Empty(t, cmp.Diff("sallyport_generation 0", string(bytes.Split(out.Bytes(), []byte("\n"))[2])))
+}
