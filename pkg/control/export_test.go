@@ -1,7 +1,7 @@
 package control
 
 import (
-	"io"
+	"net/http"
 
 	"sallyport/policy/model"
 	"sallyport/xds/server"
@@ -15,5 +15,5 @@ func (c *Controller) Served(group string) func(server.Rejection) []server.Cause 
 	return c.causesOf(group)
 }
 
-// Metrics writes a status for Prometheus.
-func Metrics(out io.Writer, s Status) { metrics(out, s) }
+// Metrics serves a status for Prometheus.
+func Metrics(s Status) http.Handler { return metricsHandler(func() Status { return s }) }

@@ -1,7 +1,6 @@
 package control
 
 import (
-	"bytes"
 	"encoding/json"
 	"net/http"
 )
@@ -41,12 +40,7 @@ func (c *Controller) Handler() http.Handler {
 		w.Header().Set("Cache-Control", "no-store")
 		_, _ = w.Write(append(body, '\n')) // the client may be gone
 	})
-	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
-		var body bytes.Buffer
-		metrics(&body, c.Status())
-		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-		_, _ = w.Write(body.Bytes()) // the client may be gone
-	})
+	mux.Handle("GET /metrics", metricsHandler(c.Status))
 	return mux
 }
 

@@ -1,93 +1,104 @@
 package control
 
 import (
-	"fmt"
-	"io"
-	"strconv"
-	"strings"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"sallyport/pkg/diag"
 	"sallyport/xds/server"
 )
 
-// metrics writes a status in the text format of Prometheus. Nothing a gateway says
-// of itself is a label, so the number of series is that of the groups.
-func metrics(out io.Writer, s Status) {
-	m := exposition{out}
-	m.family("sallyport_generation", "gauge", "What was published last, counted from the start of the process.")
-	m.sample("sallyport_generation", float64(s.Generation))
-	if !s.PublishedAt.IsZero() {
-		m.family("sallyport_published_timestamp_seconds", "gauge", "When that was.")
-		m.sample("sallyport_published_timestamp_seconds", float64(s.PublishedAt.UnixMilli())/1000)
+// metricsHandler serves a status in numbers, for Prometheus. Each request sees one
+// moment of it.
+func metricsHandler(status func() Status) http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collector{status, newDescriptions()})
+	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
+}
+
+// descriptions are what there is to count. Nothing a gateway says of itself is a
+// label, so the number of series is that of the groups.
+type descriptions struct {
+	generation, published, errors, warnings    *prometheus.Desc
+	groupGeneration, nodes, current, rejecting *prometheus.Desc
+	behind, nacks, rejected, took              *prometheus.Desc
+}
+
+func newDescriptions() *descriptions {
+	one := func(name, help string) *prometheus.Desc { return prometheus.NewDesc("sallyport_"+name, help, nil, nil) }
+	each := func(name, help string) *prometheus.Desc {
+		return prometheus.NewDesc("sallyport_"+name, help, []string{"group"}, nil)
 	}
-	m.family("sallyport_directory_errors", "gauge", "Why the policy directory, as it is now, is not in force; 0 if it is.")
-	m.sample("sallyport_directory_errors", float64(len(s.Errors)))
+	return &descriptions{
+		generation: one("generation", "What was published last, counted from the start of the process."),
+		published:  one("published_timestamp_seconds", "When that was."),
+		errors:     one("directory_errors", "Why the policy directory, as it is now, is not in force; 0 if it is."),
+		warnings:   one("directory_warnings", "Warnings about the policy in force."),
+
+		groupGeneration: each("group_generation", "The generation in which the group's content changed last."),
+		nodes:           each("gateways", "Connected gateways."),
+		current:         each("gateways_current", "Of these, those that acknowledged the group's generation."),
+		rejecting:       each("gateways_rejecting", "Of these, those that rejected something in it."),
+		behind:          each("behind_seconds", "For how long the gateway that is the most behind has been; 0 if none is."),
+		nacks:           each("nacks_total", "Responses that gateways rejected."),
+		rejected:        each("generations_rejected_total", "Generations that gateways answered with a rejection of something."),
+		took:            each("edit_to_ack_seconds", "From an edit's being noticed to a gateway's acknowledging all of it."),
+	}
+}
+
+// collector makes metrics of a status when it is asked for them.
+type collector struct {
+	status func() Status
+	*descriptions
+}
+
+// Describe implements prometheus.Collector.
+func (c collector) Describe(out chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, out) }
+
+// Collect implements prometheus.Collector.
+func (c collector) Collect(out chan<- prometheus.Metric) {
+	s := c.status()
+	send := func(d *prometheus.Desc, kind prometheus.ValueType, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, kind, v, labels...)
+	}
+	const gauge, counter = prometheus.GaugeValue, prometheus.CounterValue
+	send(c.generation, gauge, float64(s.Generation))
+	if !s.PublishedAt.IsZero() {
+		send(c.published, gauge, float64(s.PublishedAt.UnixMilli())/1000)
+	}
+	send(c.errors, gauge, float64(len(s.Errors)))
 	warnings := 0
 	for _, d := range s.Warnings {
 		if d.Severity == diag.Warning {
 			warnings++
 		}
 	}
-	m.family("sallyport_directory_warnings", "gauge", "Warnings about the policy in force.")
-	m.sample("sallyport_directory_warnings", float64(warnings))
-	m.groups(s)
-}
+	send(c.warnings, gauge, float64(warnings))
 
-func (m exposition) groups(s Status) {
-	each := func(name, kind, help string, value func(server.GroupStatus) float64) {
-		m.family(name, kind, help)
-		for _, g := range s.Groups {
-			m.sample(name, value(g), "group", g.Name)
-		}
-	}
-	each("sallyport_group_generation", "gauge", "The generation in which the group's content changed last.",
-		func(g server.GroupStatus) float64 { return float64(g.Generation) })
-	each("sallyport_gateways", "gauge", "Connected gateways.", func(g server.GroupStatus) float64 { return float64(g.Nodes) })
-	each("sallyport_gateways_current", "gauge", "Of these, those that acknowledged the group's generation.",
-		func(g server.GroupStatus) float64 { return float64(g.Current) })
-	each("sallyport_gateways_rejecting", "gauge", "Of these, those that rejected something in it.",
-		func(g server.GroupStatus) float64 { return float64(g.Rejecting) })
 	behind := make(map[string]float64)
 	for _, n := range s.Nodes {
 		behind[n.ServedGroup] = max(behind[n.ServedGroup], n.BehindMillis/1000)
 	}
-	each("sallyport_behind_seconds", "gauge", "For how long the gateway that is the most behind has been; 0 if none is.",
-		func(g server.GroupStatus) float64 { return behind[g.Name] })
-	each("sallyport_nacks_total", "counter", "Responses that gateways rejected.",
-		func(g server.GroupStatus) float64 { return float64(g.Totals.NACKs) })
-	each("sallyport_generations_rejected_total", "counter", "Generations that gateways answered with a rejection of something.",
-		func(g server.GroupStatus) float64 { return float64(g.Totals.Rejected) })
-
-	const took = "sallyport_edit_to_ack_seconds"
-	m.family(took, "histogram", "From an edit's being noticed to a gateway's acknowledging all of it.")
 	for _, g := range s.Groups {
-		for i, bound := range server.Bounds() {
-			m.sample(took+"_bucket", float64(g.Totals.Within[i]), "group", g.Name, "le", number(bound.Seconds()))
-		}
-		m.sample(took+"_bucket", float64(g.Totals.Acknowledged), "group", g.Name, "le", "+Inf")
-		m.sample(took+"_sum", g.Totals.Seconds, "group", g.Name)
-		m.sample(took+"_count", float64(g.Totals.Acknowledged), "group", g.Name)
+		send(c.groupGeneration, gauge, float64(g.Generation), g.Name)
+		send(c.nodes, gauge, float64(g.Nodes), g.Name)
+		send(c.current, gauge, float64(g.Current), g.Name)
+		send(c.rejecting, gauge, float64(g.Rejecting), g.Name)
+		send(c.behind, gauge, behind[g.Name], g.Name)
+		send(c.nacks, counter, float64(g.Totals.NACKs), g.Name)
+		send(c.rejected, counter, float64(g.Totals.Rejected), g.Name)
+		out <- prometheus.MustNewConstHistogram(c.took, g.Totals.Acknowledged, g.Totals.Seconds, buckets(g.Totals), g.Name)
 	}
 }
 
-// exposition writes families of samples.
-type exposition struct{ out io.Writer }
-
-func (m exposition) family(name, kind, help string) {
-	_, _ = fmt.Fprintf(m.out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind)
-}
-
-// sample writes one; labels are names and values in turn.
-func (m exposition) sample(name string, value float64, labels ...string) {
-	escape := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
-	var pairs []string
-	for i := 0; i+1 < len(labels); i += 2 {
-		pairs = append(pairs, labels[i]+`="`+escape.Replace(labels[i+1])+`"`)
+// buckets are those of a histogram, by their bounds in seconds.
+func buckets(t server.Totals) map[float64]uint64 {
+	out := make(map[float64]uint64, len(t.Within))
+	for i, bound := range server.Bounds() {
+		out[float64(bound)/float64(time.Second)] = t.Within[i]
 	}
-	if len(pairs) > 0 {
-		name += "{" + strings.Join(pairs, ",") + "}"
-	}
-	_, _ = fmt.Fprintf(m.out, "%s %s\n", name, number(value))
+	return out
 }
-
-func number(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }
