@@ -145,7 +145,7 @@ func serve(cmd *cobra.Command, o serveOptions) error {
 		log.Infof("last good policy: %s", keeper.Path())
 	}
 	log.Infof("xDS: %s, status: %s", xds.Addr(), status)
-	log.Infof("for a gateway: sallyport bootstrap gateway --cluster NAME-OF-THE-EGRESSGATEWAY --control-plane %s", xds.Addr())
+	log.Info(gatewayHint(own, xds.Addr()))
 	parts.run("the policy directory", controller.Run)
 	sink := &flowSink{
 		log: log, model: controller.Model,
@@ -163,7 +163,7 @@ func serve(cmd *cobra.Command, o serveOptions) error {
 func (o serveOptions) checkAddresses() error {
 	authenticated := o.spire != "" || o.certificates.paths() != svid.Paths{}
 	if err := server.CheckListenAddress(o.xds, o.insecure || authenticated); err != nil {
-		return fmt.Errorf("--xds: %w (with --insecure-listen)", err)
+		return fmt.Errorf("--xds: %w (with --insecure-listen), or give the control plane a certificate (--certs, --certificate or --spire)", err)
 	}
 	if o.http == "" {
 		return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -11,11 +12,12 @@ import (
 	"sallyport/pkg/svid"
 )
 
-// warnBefore is how long before a certificate expires that is said, and
-// lookAtExpiry how often.
+// warnBefore is how long before a certificate expires that is said, at the most: of
+// one that lives shorter, such as those of SPIRE, it is a third of its life, when a
+// new one is overdue. lookAtExpiry is how often it is looked at.
 const (
 	warnBefore   = 24 * time.Hour
-	lookAtExpiry = time.Hour
+	lookAtExpiry = 10 * time.Minute
 )
 
 // identity is the control plane's own, or nil if none is named. Stop ends what
@@ -43,6 +45,18 @@ func (o serveOptions) identity(ctx context.Context, log *logrus.Logger) (s svid.
 	return s, stop, nil
 }
 
+// gatewayHint is how a gateway gets its bootstrap from here.
+func gatewayHint(own svid.Source, at net.Addr) string {
+	hint := "for a gateway: sallyport bootstrap gateway --cluster NAME-OF-THE-EGRESSGATEWAY --control-plane " + at.String()
+	if own == nil {
+		return hint
+	}
+	if s, err := own.GetX509SVID(); err == nil {
+		hint += " --control-plane-id " + s.ID.String()
+	}
+	return hint + " --certs DIR --name NAME"
+}
+
 // serverTLS is mutual TLS with the identity, or nil without one.
 func serverTLS(s svid.Source) *tls.Config {
 	if s == nil {
@@ -57,13 +71,13 @@ func watchExpiry(ctx context.Context, s svid.Source, log *logrus.Logger) error {
 	tick := time.NewTicker(lookAtExpiry)
 	defer tick.Stop()
 	for {
-		until, err := svid.Expires(s)
+		from, until, err := svid.Validity(s)
 		switch {
 		case err != nil:
 			log.WithError(err).Error("the control plane's certificate cannot be read")
 		case time.Now().After(until):
 			log.Errorf("the control plane's certificate has expired, at %s: no gateway can connect; replace it", until.Format(time.RFC3339))
-		case time.Until(until) < warnBefore:
+		case time.Until(until) < min(warnBefore, until.Sub(from)/3):
 			log.Warnf("the control plane's certificate expires soon, at %s: without a new one no gateway will be able to connect", until.Format(time.RFC3339))
 		}
 		select {

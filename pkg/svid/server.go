@@ -31,13 +31,13 @@ func ServerTLS(s Source) *tls.Config {
 	return c
 }
 
-// Expires is when the identity's certificate does.
-func Expires(s Source) (time.Time, error) {
+// Validity is from when until when the identity's certificate is good.
+func Validity(s Source) (from, until time.Time, err error) {
 	svid, err := s.GetX509SVID()
 	if err != nil {
-		return time.Time{}, err
+		return time.Time{}, time.Time{}, err
 	}
-	return svid.Certificates[0].NotAfter, nil
+	return svid.Certificates[0].NotBefore, svid.Certificates[0].NotAfter, nil
 }
 
 // spireWithin is how long SPIRE may take for the first certificate.
