@@ -36,6 +36,11 @@ type Workload struct {
 func (w *Workload) Dial(ctx context.Context, outerServerName string) (*tls.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, w.timeout())
 	defer cancel()
+	return w.mutualTLS(ctx, outerServerName)
+}
+
+// mutualTLS connects to the gateway as the workload.
+func (w *Workload) mutualTLS(ctx context.Context, outerServerName string, alpn ...string) (*tls.Conn, error) {
 	raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", w.Gateway)
 	if err != nil {
 		return nil, fmt.Errorf("dial the gateway: %w", err)
@@ -43,6 +48,7 @@ func (w *Workload) Dial(ctx context.Context, outerServerName string) (*tls.Conn,
 	config := &tls.Config{
 		MinVersion: tls.VersionTLS13,
 		ServerName: outerServerName,
+		NextProtos: alpn,
 		// The gateway is known by its SPIFFE ID, not by a name: the check of
 		// names is replaced, not left out.
 		InsecureSkipVerify: true, // #nosec G402

@@ -27,27 +27,7 @@ type Proxied struct {
 
 // DialProxy makes the connection, for bytes that no client would send.
 func (w *Workload) DialProxy(ctx context.Context, alpn ...string) (*tls.Conn, error) {
-	raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", w.Gateway)
-	if err != nil {
-		return nil, fmt.Errorf("dial the gateway: %w", err)
-	}
-	config := &tls.Config{
-		MinVersion: tls.VersionTLS13,
-		NextProtos: alpn,
-		// The gateway is known by its SPIFFE ID: the check of names is replaced,
-		// not left out.
-		InsecureSkipVerify: true, // #nosec G402
-		VerifyConnection:   w.verify,
-	}
-	if w.Certificate.Certificate != nil {
-		config.Certificates = []tls.Certificate{w.Certificate}
-	}
-	conn := tls.Client(raw, config)
-	if err := conn.HandshakeContext(ctx); err != nil {
-		_ = raw.Close() // the handshake's error is the one that counts
-		return nil, fmt.Errorf("mutual TLS with the gateway: %w", err)
-	}
-	return conn, nil
+	return w.mutualTLS(ctx, "", alpn...)
 }
 
 // ProxyConn is a connection to a gateway's HTTP listener, for any number of

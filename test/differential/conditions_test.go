@@ -273,12 +273,20 @@ func spoiltIn(t *testing.T, res *translate.Resources, defect spoil) []*translate
 // What is compared in this package would find every such defect in the rules
 // with conditions, wherever it is.
 func TestDefectsInConditionsAreFound(t *testing.T) {
-	g := compiled(t, conditionalDocuments())
+	defectsAreFound(t, compiled(t, conditionalDocuments()), conditionDefects(), spoiltIn, disagreement)
+}
+
+// defectsAreFound spoils a gateway's resources with each defect, in each place
+// where it can be: a comparison must not miss one.
+func defectsAreFound(t *testing.T, g *model.Gateway, defects map[string]spoil,
+	mutants func(*testing.T, *translate.Resources, spoil) []*translate.Resources, disagreement func(*model.Gateway, *translate.Resources) string,
+) {
+	t.Helper()
 	res := translated(t, g)
 	require.Empty(t, disagreement(g, res))
-	for name, defect := range conditionDefects() {
+	for name, defect := range defects {
 		t.Run(name, func(t *testing.T) {
-			all := spoiltIn(t, res, defect)
+			all := mutants(t, res, defect)
 			require.NotEmpty(t, all)
 			for n, spoilt := range all {
 				if disagreement(g, spoilt) == "" {

@@ -302,18 +302,5 @@ func spoiltPacked(t *testing.T, config *anypb.Any, defect spoil) []*anypb.Any {
 // What is compared in this package would find every such defect in what is said
 // about requests, wherever it is.
 func TestDefectsInRequestsAreFound(t *testing.T) {
-	g := compiled(t, requestDocuments())
-	res := translated(t, g)
-	require.Empty(t, requestDisagreement(g, res))
-	for name, defect := range requestDefects() {
-		t.Run(name, func(t *testing.T) {
-			all := requestMutants(t, res, defect)
-			require.NotEmpty(t, all)
-			for n, spoilt := range all {
-				if requestDisagreement(g, spoilt) == "" {
-					t.Errorf("the defect is not found in place %d of %d:\n%s\n%s", n, len(all), difference(t, res, spoilt), spoilt.Routes[0].Message)
-				}
-			}
-		})
-	}
+	defectsAreFound(t, compiled(t, requestDocuments()), requestDefects(), requestMutants, requestDisagreement)
 }

@@ -190,15 +190,7 @@ func (h *hasher) matches(all []model.PrincipalMatch) {
 }
 
 func (h *hasher) rule(e *model.Entry, r *model.Rule) {
-	h.string(r.ID.String())
-	h.number(int(r.Action))
-	h.matches(r.From)
-	h.bool(r.Who == nil)
-	h.number(len(r.Who))
-	for _, t := range r.Who {
-		h.matches(t.All)
-		h.matches(t.Not)
-	}
+	h.subject(r)
 	if !e.Pattern.IsWildcard() {
 		return
 	}
