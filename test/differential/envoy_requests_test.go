@@ -47,6 +47,11 @@ func TestEnvoyAnswers(t *testing.T) {
 	certificates, authority := issued(t)
 	total := requestTally{}
 	for i := range requestPolicies {
+		// Random policies may have little of one kind, the first one has some of each.
+		each := requestsEach
+		if i == 0 {
+			each *= 3
+		}
 		s := &setup{ctx: ctx, authority: authority, random: rand.New(rand.NewPCG(uint64(seed), uint64(i)))}
 		g := compiled(t, requestDocuments())
 		s.shown = show(requestDocuments())
@@ -58,7 +63,7 @@ func TestEnvoyAnswers(t *testing.T) {
 			}).Example(seed + i)
 		}
 		s.run(t, g, certificates)
-		for _, a := range s.sampleRequests(t) {
+		for _, a := range s.sampleRequests(t, each) {
 			s.ask(t, a, &total)
 		}
 		s.stop(t)
@@ -91,9 +96,10 @@ type asking struct {
 	want    reader.Answer
 }
 
-// sampleRequests draws requests, as many of them passed on as not, if there are
-// any; and of those tunnels and others.
-func (s *setup) sampleRequests(t *testing.T) []asking {
+// sampleRequests draws requests, as many of each kind, if there are any: tunnels
+// and others, passed on and not, and of the tunnels those through which the TLS
+// inside gets and those through which it does not.
+func (s *setup) sampleRequests(t *testing.T, most int) []asking {
 	t.Helper()
 	var tried []string
 	for _, name := range meantNames(s.gateway) {
@@ -137,7 +143,7 @@ func (s *setup) sampleRequests(t *testing.T) []asking {
 				var err error
 				a.want, err = s.reader.Request(a.request, func(string) []netip.Addr { return []netip.Addr{s.dns.answer} })
 				require.NoError(t, err)
-				kind := fmt.Sprint(request.Method, a.want.Passed, a.want.Policy == string(model.BadAuthority))
+				kind := fmt.Sprint(request.Method, a.want.Passed, a.want.Connected, a.want.Policy == string(model.BadAuthority))
 				groups[kind] = append(groups[kind], a)
 			}
 		}
@@ -146,7 +152,7 @@ func (s *setup) sampleRequests(t *testing.T) []asking {
 	for _, kind := range slices.Sorted(maps.Keys(groups)) {
 		all := groups[kind]
 		s.random.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-		out = append(out, all[:min(len(all), requestsEach/len(groups))]...)
+		out = append(out, all[:min(len(all), most/len(groups))]...)
 	}
 	return out
 }
