@@ -204,6 +204,9 @@ func TestUnrelatedEditsDrainNothing(t *testing.T) {
 			d := &syntax.Destination{Meta: syntax.Meta{Name: "new", Namespace: "a"}, Hosts: elsewhere, ExportTo: []string{"."}, Port: 8443}
 			if coversEverything(docs) {
 				d.ExportTo = nil // or others would lose it
+				if originatesEverything(docs) {
+					d.Originate = &model.Originate{} // or plain requests would
+				}
 			}
 			docs.Destinations = append(docs.Destinations, d)
 			return true
@@ -354,6 +357,14 @@ func someRule(t *rapid.T, docs *syntax.Documents, suits func(*syntax.Rule) bool)
 		return nil
 	}
 	return rapid.SampledFrom(all).Draw(t, "rule")
+}
+
+// originatesEverything reports whether the gateway speaks TLS for plain requests to
+// any host.
+func originatesEverything(docs *syntax.Documents) bool {
+	return slices.ContainsFunc(docs.Destinations, func(d *syntax.Destination) bool {
+		return d.Originate != nil && slices.ContainsFunc(d.Hosts, func(h syntax.Host) bool { return h.Pattern.IsAny() })
+	})
 }
 
 // coversEverything reports whether there is an entry for "*".

@@ -3,8 +3,10 @@ package translate
 import (
 	"crypto/sha256"
 	"maps"
+	"slices"
 
 	"sallyport/pkg/hostindex"
+	"sallyport/pkg/hostname"
 	"sallyport/policy/model"
 )
 
@@ -149,8 +151,28 @@ func (c *common) http(m *memory, all []*model.Entry, out *Resources) {
 	own.stages = originatedStages()
 	own.policyLog = c.accessLog(c.gateway, own.stages.policyLog)
 	originated = asRequested(originated)
-	own.restricted = restricted(originated)
+	own.restricted = restricted(byPattern(originated, closed(hidden)))
 	own.through(m, originated, hidden, out)
+}
+
+// closed are entries as if they were exported to nobody. What is hidden never
+// gets to the chain of a wildcard around it, but a request may be under way that
+// is older.
+func closed(entries []*model.Entry) []*model.Entry {
+	out := make([]*model.Entry, len(entries))
+	for i, e := range entries {
+		toNobody := *e
+		toNobody.ExportTo = []string{}
+		out[i] = &toNobody
+	}
+	return out
+}
+
+// byPattern are two lists of entries as one, the most specific first as in each.
+func byPattern(a, b []*model.Entry) []*model.Entry {
+	all := slices.Concat(a, b)
+	slices.SortFunc(all, func(a, b *model.Entry) int { return hostname.Compare(a.Pattern, b.Pattern) })
+	return all
 }
 
 // asRequested are entries as the stages behind the gateway's own TLS see them:
