@@ -65,11 +65,7 @@ func conditionalDocuments() *syntax.Documents {
 // tests of this package would find it: by the verdict, or by what the chains
 // alone would admit.
 func disagreement(g *model.Gateway, res *translate.Resources) string {
-	var all []proto.Message
-	for _, r := range resources(res) {
-		all = append(all, r.Message)
-	}
-	envoy, err := reader.Read(all...)
+	envoy, err := tryRead(res)
 	if err != nil {
 		return err.Error()
 	}

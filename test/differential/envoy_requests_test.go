@@ -39,11 +39,7 @@ const (
 func TestEnvoyAnswers(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
-	seed := *envoySeed
-	for seed == 0 {
-		seed = rand.Int()
-	}
-	t.Logf("-envoy-seed=%d", seed)
+	seed := drawSeed(t)
 	certificates, authority := issued(t)
 	total := requestTally{}
 	for i := range requestPolicies {

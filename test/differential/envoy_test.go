@@ -33,6 +33,17 @@ import (
 
 var envoySeed = flag.Int("envoy-seed", 0, "the policies and connections of TestEnvoyAgrees; 0 is a new one each time")
 
+// drawSeed is the seed of the flag, or a new one, said so that it can be used again.
+func drawSeed(t *testing.T) int {
+	t.Helper()
+	seed := *envoySeed
+	for seed == 0 {
+		seed = rand.Int()
+	}
+	t.Logf("-envoy-seed=%d", seed)
+	return seed
+}
+
 const (
 	envoyPolicies    = 8
 	envoyConnections = 40 // a policy
@@ -43,11 +54,7 @@ const (
 func TestEnvoyAgrees(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
-	seed := *envoySeed
-	for seed == 0 {
-		seed = rand.Int()
-	}
-	t.Logf("-envoy-seed=%d", seed)
+	seed := drawSeed(t)
 	certificates, authority := issued(t)
 	total := tally{}
 	for i := range envoyPolicies {

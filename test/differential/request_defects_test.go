@@ -57,11 +57,7 @@ func requestDocuments() *syntax.Documents {
 // requestDisagreement says where the resources answer a request in another way
 // than the policy, if the tests of this package would find it.
 func requestDisagreement(g *model.Gateway, res *translate.Resources) string {
-	var all []proto.Message
-	for _, r := range resources(res) {
-		all = append(all, r.Message)
-	}
-	envoy, err := reader.Read(all...)
+	envoy, err := tryRead(res)
 	if err != nil {
 		return err.Error()
 	}

@@ -133,11 +133,8 @@ func (c *client) identify(node *core.Node) error {
 		return nil
 	}
 	if err := newEnough(node); err != nil {
-		c.server.mu.Lock()
-		defer c.server.mu.Unlock()
-		if first, _ := c.server.strange.first("version\x00" + c.node.Peer[:max(strings.LastIndexByte(c.node.Peer, ':'), 0)] + envoyVersion(node)); first {
-			c.log().WithField("node", clean(node.GetId(), maxIdentity)).Warnf("a gateway gets no configuration: %s", status.Convert(err).Message())
-		}
+		host := c.node.Peer[:max(strings.LastIndexByte(c.node.Peer, ':'), 0)] // without the port, which differs at each attempt
+		c.server.turnAway(c.log().WithField("node", clean(node.GetId(), maxIdentity)), "version\x00"+host+envoyVersion(node), err)
 		return err
 	}
 	if len(node.GetId()) > maxIdentity || len(node.GetCluster()) > maxIdentity {

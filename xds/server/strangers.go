@@ -61,13 +61,13 @@ func (s *Server) greet(c *client) {
 	}
 }
 
-// turnAway warns about a gateway that is refused, once per identity.
-func (s *Server) turnAway(c *client, refusal error) {
+// turnAway warns about a gateway that is refused, once for each key.
+func (s *Server) turnAway(log *logrus.Entry, key string, refusal error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	first, last := s.strange.first(c.identity + "\x00" + c.group)
+	first, last := s.strange.first(key)
 	if first {
-		c.log().Warnf("a gateway gets no configuration: %s", status.Convert(refusal).Message())
+		log.Warnf("a gateway gets no configuration: %s", status.Convert(refusal).Message())
 	}
 	if last {
 		s.log.Warnf("%d gateways without a group have asked for configuration; further ones are not logged until the groups change", maxStrangers)

@@ -184,7 +184,7 @@ func bringUpToDate[Q request, R any](c *client, str connection[Q, R], p protocol
 	}
 	latest := c.server.published.Load()
 	if err := c.permit(latest); err != nil {
-		c.server.turnAway(c, err)
+		c.server.turnAway(c.log(), c.identity+"\x00"+c.group, err)
 		return err
 	}
 	g := latest.of(c.identity, c.group)
