@@ -96,7 +96,7 @@ func (f *Flow) refusal(r EnvoyRecord, g *model.Gateway, now model.Decision) {
 		return
 	}
 	f.Reason = now.Reason
-	if !plausible(r.Stage, now) {
+	if !plausible(r, now) {
 		f.Reason = PolicyChanged
 	}
 	switch f.Reason {
@@ -110,17 +110,21 @@ func (f *Flow) refusal(r EnvoyRecord, g *model.Gateway, now model.Decision) {
 // plausible reports whether the decision can be the one that the stage made
 // when it refused a connection without a rule's name. Otherwise the policy has
 // changed since, and the reason must not be made up from today's.
-func plausible(stage string, now model.Decision) bool {
+func plausible(r EnvoyRecord, now model.Decision) bool {
 	if now.Verdict == model.Allow {
 		return false
 	}
 	switch now.Reason {
 	case UnknownGateway:
 		return true
-	case model.NoServerName, model.BadServerName, model.NotRegistered:
-		return stage == stageRoute || stage == stageOriginated
+	case model.NotRegistered:
+		// The route stage knows the wildcards only: a name that nobody registered
+		// may get as far as the bucket that has its number.
+		return r.Chain == translate.RefusedChain
+	case model.NoServerName, model.BadServerName:
+		return r.Stage == stageRoute || r.Stage == stageOriginated
 	case model.NotExported, model.NoAllowRule, model.DefaultAction:
-		return stage == stagePolicy || stage == stageOriginated
+		return r.Stage == stagePolicy || r.Stage == stageOriginated
 	default:
 		return false // a Deny rule would have been named
 	}

@@ -152,7 +152,7 @@ func TestReasons(t *testing.T) {
 		{"nobody knows", record("policy", "refused", denyNone, "other.test"), nil, model.Deny, UnknownGateway, "", "", false},
 		{"unregistered", record("route", "refused", denyNone, "new.test"), today, model.Deny, model.NotRegistered, "", "", false},
 		{"registered since", record("route", "refused", denyNone, "other.test"), today, model.Deny, PolicyChanged, "", "", false},
-		{"not registered any more", record("policy", "refused", denyNone, "new.test"), today, model.Deny, PolicyChanged, "", "", false},
+		{"unregistered, in the bucket of its number", record("policy", "refused", denyNone, "new.test"), today, model.Deny, model.NotRegistered, "", "", false},
 		{"allowed since", record("policy", "refused", denyNone, "ok.test"), today, model.Deny, PolicyChanged, "", "", false},
 		{"denied by a rule since", record("policy", "refused", denyNone, "deny.wild.test"), today, model.Deny, PolicyChanged, "", "", false},
 		{"refused by the second check of a grant that is gone", record("policy", "gone.test|ns[default]-policy[old]-rule[3]|*", denyNone, "gone.test"), today,

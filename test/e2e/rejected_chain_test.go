@@ -118,7 +118,7 @@ func TestRejectedFilterChain(t *testing.T) {
 			nack = typed.NACK
 		}
 	}
-	require.Regexp(t, `^Error adding/updating listener\(s\) policy/[0-9a-f]{2}: .*cluster_specifier`, nack.Message)
+	require.Regexp(t, `^Error adding/updating listener\(s\) policy/[0-9a-f]{3}: .*cluster_specifier`, nack.Message)
 	require.Len(t, nack.Causes, 2)
 	require.Equal(t, "german.yaml:6:5: it is about de.wikipedia.org", nack.Causes[0].String())
 	require.Equal(t, "wikipedia.yaml:5:11: it is about de.wikipedia.org", nack.Causes[1].String())

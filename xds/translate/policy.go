@@ -33,24 +33,22 @@ func (c *common) policy(bucket string, entries []*model.Entry) Resource {
 	out := internalListener(c.stages.prefix+bucket, c.inspector)
 	out.AccessLog = []*accesslog.AccessLog{c.policyLog}
 	exact := make(map[string]*xdsmatcher.Matcher_OnMatch)
-	var wildcards []*model.Entry
-	toGrants := make(map[*model.Entry]*xdsmatcher.Matcher_OnMatch)
+	var wildcards []wildcard
 	var all []*granting
 	for _, e := range entries {
 		g := c.granting(e)
 		all = append(all, g)
 		grants, matcher := g.print()
 		out.FilterChains = append(out.FilterChains, grants...)
-		toGrants[e] = matcher
 		if e.Pattern.IsWildcard() {
-			wildcards = append(wildcards, e)
+			wildcards = append(wildcards, wildcard{e.Pattern, matcher})
 		} else {
 			exact[e.Pattern.Base()] = matcher
 		}
 	}
 	otherwise := c.toRefused
 	if len(wildcards) > 0 {
-		otherwise = toMatcher(c.wildcardMatcher(wildcards, func(e *model.Entry) *xdsmatcher.Matcher_OnMatch { return toGrants[e] }))
+		otherwise = toMatcher(c.wildcardMatcher(wildcards, c.toRefused))
 	}
 	out.FilterChainMatcher = c.exactOr(exact, otherwise)
 	out.FilterChains = append(out.FilterChains, c.refusedChain(all))

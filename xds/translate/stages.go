@@ -69,14 +69,8 @@ func (m *memory) once(name string, input [sha256.Size]byte, print func() Resourc
 // them. Hidden are patterns that end in the first stage's refusal, where one of
 // the entries would take them.
 func (c *common) through(m *memory, entries, hidden []*model.Entry, out *Resources) {
-	h := newHasher()
-	for _, list := range [][]*model.Entry{entries, hidden} {
-		h.number(len(list))
-		for _, e := range list {
-			h.string(e.Pattern.String())
-		}
-	}
-	out.Listeners = append(out.Listeners, m.once(c.stages.route, h.sum(), func() Resource { return c.route(entries, hidden) }))
+	routing := newRouting(entries, hidden)
+	out.Listeners = append(out.Listeners, m.once(c.stages.route, routing.digest(), func() Resource { return c.route(routing) }))
 	out.Clusters = append(out.Clusters, c.toListener(c.stages.route, c.gateway.Limits))
 
 	buckets := make(map[string][]*model.Entry)
