@@ -48,14 +48,23 @@ func workloadOptions() envoy.WorkloadOptions {
 }
 
 func TestBundlesAsTheyArePrinted(t *testing.T) {
-	gateway, err := envoy.Gateway(gatewayOptions())
+	printedAs(t, "", gatewayOptions(), workloadOptions())
+	gateway, workload := gatewayOptions(), workloadOptions()
+	gateway.Certificates, gateway.SPIRE = envoy.Certificates{}, envoy.SPIRE{Socket: "unix:///run/spire/agent.sock", Identity: gatewayID}
+	workload.Certificates, workload.SPIRE = envoy.Certificates{}, envoy.SPIRE{Socket: "/run/spire/agent.sock"}
+	printedAs(t, "spire-", gateway, workload)
+}
+
+func printedAs(t *testing.T, prefix string, g envoy.GatewayOptions, w envoy.WorkloadOptions) {
+	t.Helper()
+	gateway, err := envoy.Gateway(g)
 	require.NoError(t, err)
-	workload, err := envoy.Workload(workloadOptions())
+	workload, err := envoy.Workload(w)
 	require.NoError(t, err)
 	for _, bundle := range []*envoy.Bundle{gateway, workload} {
 		require.Equal(t, filepath.Join("/etc/sallyport", bundle.Files[0].Name), bundle.Path())
 		for _, file := range bundle.Files {
-			golden := filepath.Join("testdata", file.Name)
+			golden := filepath.Join("testdata", prefix+file.Name)
 			if *update {
 				require.NoError(t, os.WriteFile(golden, file.Content, 0o644))
 			}
@@ -90,6 +99,15 @@ func TestGatewayRefuses(t *testing.T) {
 		"is not a loopback address":       func(o *envoy.GatewayOptions) { o.Admin = "0.0.0.0:9901" },
 		`"unix:" has no path`:             func(o *envoy.GatewayOptions) { o.Admin = "unix:" },
 		"admin address: \"localhost\" is": func(o *envoy.GatewayOptions) { o.Admin = "localhost" },
+		"from files or from SPIRE":        func(o *envoy.GatewayOptions) { o.SPIRE.Socket = "/run/agent.sock" },
+		"control plane's SPIFFE ID is needed": func(o *envoy.GatewayOptions) {
+			o.Certificates, o.SPIRE.Socket, o.ControlPlaneID = envoy.Certificates{}, "/run/agent.sock", ""
+		},
+		`agent, "agent.sock", is not an absolute path`: func(o *envoy.GatewayOptions) { o.Certificates, o.SPIRE.Socket = envoy.Certificates{}, "agent.sock" },
+		`agent, "", is not`:                            func(o *envoy.GatewayOptions) { o.Certificates, o.SPIRE.Identity = envoy.Certificates{}, gatewayID },
+		"the identity to ask SPIRE for": func(o *envoy.GatewayOptions) {
+			o.Certificates, o.SPIRE = envoy.Certificates{}, envoy.SPIRE{Socket: "/run/agent.sock", Identity: "gateway"}
+		},
 	} {
 		o := gatewayOptions()
 		change(&o)
@@ -109,6 +127,7 @@ func TestWorkloadRefuses(t *testing.T) {
 		"is not a loopback address":  func(o *envoy.WorkloadOptions) { o.Listen = []string{"0.0.0.0:443"} },
 		`gateway: "x" is not`:        func(o *envoy.WorkloadOptions) { o.Gateway = "x" },
 		"admin address \"10.0.0.1:1": func(o *envoy.WorkloadOptions) { o.Admin = "10.0.0.1:1" },
+		"from files or from SPIRE":   func(o *envoy.WorkloadOptions) { o.SPIRE.Socket = "/run/agent.sock" },
 	} {
 		o := workloadOptions()
 		change(&o)
@@ -137,6 +156,17 @@ func TestBundlesPassEnvoysOwnValidation(t *testing.T) {
 			o := gatewayOptions()
 			o.Dir, o.Certificates, o.ControlPlane, o.MaxConnections = dir, certificates, "[2001:db8::1]:18000", 10
 			return envoy.Gateway(o)
+		},
+		"gateway, from SPIRE": func(dir string) (*envoy.Bundle, error) {
+			o := gatewayOptions()
+			o.Dir, o.Certificates, o.SPIRE = dir, envoy.Certificates{}, envoy.SPIRE{Socket: "unix:" + filepath.Join(dir, "agent.sock")}
+			return envoy.Gateway(o)
+		},
+		"workload, from SPIRE": func(dir string) (*envoy.Bundle, error) {
+			o := workloadOptions()
+			o.Dir, o.Certificates, o.SPIRE = dir, envoy.Certificates{}, envoy.SPIRE{Socket: filepath.Join(dir, "agent.sock")}
+			o.Admin = ""
+			return envoy.Workload(o)
 		},
 		"workload, gateway by name": func(dir string) (*envoy.Bundle, error) {
 			o := workloadOptions()

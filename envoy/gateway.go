@@ -39,9 +39,12 @@ type GatewayOptions struct {
 	// is empty, its certificate must have ControlPlane's host name.
 	ControlPlaneID string
 	// Certificates are this gateway's own, for mutual TLS with the control
-	// plane. The zero value is plain text, to a control plane on loopback only,
-	// which is what `sallyport serve` offers until xDS has authentication.
+	// plane, in files. Without them, and without SPIRE, it is plain text, to a control
+	// plane on loopback only.
 	Certificates Certificates
+	// SPIRE is the agent on the gateway's machine, from which those certificates come.
+	// (Those for workloads are the EgressGateway's.)
+	SPIRE SPIRE
 	// InsecureControlPlane permits plain text to another machine.
 	InsecureControlPlane bool
 	// Admin is where the admin interface listens: 127.0.0.1:PORT (0: any free
@@ -108,10 +111,10 @@ func gateway(o GatewayOptions) (*Bundle, error) {
 
 	p := &packer{}
 	b := &bootstrap.Bootstrap{
-		Node:  &core.Node{Id: o.ID, Cluster: o.Group},
+		Node:  &core.Node{Id: o.ID, Cluster: o.Group, Metadata: plainAuthorities()},
 		Admin: admin,
 		StaticResources: &bootstrap.Bootstrap_StaticResources{
-			Clusters: []*cluster.Cluster{p.controlPlaneCluster(o, server)},
+			Clusters: append([]*cluster.Cluster{p.controlPlaneCluster(o, server)}, p.spireClusters(o.SPIRE)...),
 		},
 		DynamicResources: &bootstrap.Bootstrap_DynamicResources{
 			AdsConfig: ads(),
@@ -134,7 +137,7 @@ func gateway(o GatewayOptions) (*Bundle, error) {
 		return nil, err
 	}
 	bundle := &Bundle{Dir: o.Dir, Files: []File{{Name: "gateway.yaml", Content: content}}}
-	if o.plain() {
+	if o.Certificates == (Certificates{}) {
 		return bundle, nil
 	}
 	secrets, err := o.Certificates.files()
@@ -145,7 +148,15 @@ func gateway(o GatewayOptions) (*Bundle, error) {
 	return bundle, nil
 }
 
-func (o GatewayOptions) plain() bool { return o.Certificates == Certificates{} }
+func (o GatewayOptions) plain() bool { return o.Certificates == Certificates{} && !o.SPIRE.used() }
+
+// secrets are what the control plane is spoken to with.
+func (o GatewayOptions) secrets() secrets {
+	if o.SPIRE.used() {
+		return o.SPIRE.secrets(o.ControlPlaneID)
+	}
+	return o.Certificates.secrets(o.Dir)
+}
 
 func (o GatewayOptions) checkControlPlane(server hostPort) error {
 	if o.plain() {
@@ -154,6 +165,18 @@ func (o GatewayOptions) checkControlPlane(server hostPort) error {
 		}
 		return fmt.Errorf("the control plane %s is not on loopback: without certificates anybody on the way could "+
 			"give this gateway another policy", o.ControlPlane)
+	}
+	if o.SPIRE.used() {
+		if o.Certificates != (Certificates{}) {
+			return errBothSources()
+		}
+		if err := o.SPIRE.check(); err != nil {
+			return err
+		}
+		if o.ControlPlaneID == "" {
+			return errors.New("with certificates from SPIRE the control plane's SPIFFE ID is needed to know it by")
+		}
+		return trustDomainOf("the control plane's SPIFFE ID", o.ControlPlaneID)
 	}
 	if err := o.Certificates.check(); err != nil {
 		return err
@@ -202,26 +225,31 @@ func (p *packer) controlPlaneCluster(o GatewayOptions, server hostPort) *cluster
 		Name:                      controlPlane,
 		ConnectTimeout:            durationpb.New(connectTimeout),
 		UpstreamConnectionOptions: tcpKeepalive(),
-		TypedExtensionProtocolOptions: map[string]*anypb.Any{
-			"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": p.typed(&httpoptions.HttpProtocolOptions{
-				UpstreamProtocolOptions: &httpoptions.HttpProtocolOptions_ExplicitHttpConfig_{
-					ExplicitHttpConfig: &httpoptions.HttpProtocolOptions_ExplicitHttpConfig{
-						ProtocolConfig: &httpoptions.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{
-							Http2ProtocolOptions: &core.Http2ProtocolOptions{ConnectionKeepalive: &core.KeepaliveSettings{
-								Interval: durationpb.New(keepaliveInterval),
-								Timeout:  durationpb.New(keepaliveTimeout),
-							}},
-						},
-					},
-				},
-			}),
-		},
+		TypedExtensionProtocolOptions: p.http2(&core.KeepaliveSettings{
+			Interval: durationpb.New(keepaliveInterval),
+			Timeout:  durationpb.New(keepaliveTimeout),
+		}),
 	}
 	if !o.plain() {
-		c.TransportSocket = p.upstreamTLS(o.Dir, to, "h2")
+		c.TransportSocket = p.upstreamTLS(o.secrets(), to, "h2")
 	}
 	server.place(c)
 	return c
+}
+
+// http2 is what gRPC needs of a cluster.
+func (p *packer) http2(keepalive *core.KeepaliveSettings) map[string]*anypb.Any {
+	return map[string]*anypb.Any{
+		"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": p.typed(&httpoptions.HttpProtocolOptions{
+			UpstreamProtocolOptions: &httpoptions.HttpProtocolOptions_ExplicitHttpConfig_{
+				ExplicitHttpConfig: &httpoptions.HttpProtocolOptions_ExplicitHttpConfig{
+					ProtocolConfig: &httpoptions.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{
+						Http2ProtocolOptions: &core.Http2ProtocolOptions{ConnectionKeepalive: keepalive},
+					},
+				},
+			},
+		}),
+	}
 }
 
 // connectTimeout is how long a dialled gateway or control plane may take to

@@ -73,6 +73,15 @@ func (p *packer) secret(s *tls.Secret) *discovery.DiscoveryResponse {
 	return &discovery.DiscoveryResponse{Resources: []*anypb.Any{p.typed(s)}}
 }
 
+// secrets are the references to the certificate that an Envoy shows, and to the
+// authorities that it trusts.
+type secrets struct{ identity, trust *tls.SdsSecretConfig }
+
+// secrets are those in the two files.
+func (c Certificates) secrets(dir string) secrets {
+	return secrets{fromFile(dir, identityFile, identityName), fromFile(dir, trustFile, trustName)}
+}
+
 // peer is who may be at the other end of a TLS connection: a SPIFFE ID, or,
 // where there is none, a DNS name.
 type peer struct {
@@ -82,7 +91,7 @@ type peer struct {
 
 // upstreamTLS is the transport socket of mutual TLS 1.3 to the peer. Both ends
 // are ours, so nothing older is needed.
-func (p *packer) upstreamTLS(dir string, to peer, alpn ...string) *core.TransportSocket {
+func (p *packer) upstreamTLS(own secrets, to peer, alpn ...string) *core.TransportSocket {
 	san := &tls.SubjectAltNameMatcher{SanType: tls.SubjectAltNameMatcher_URI, Matcher: exactly(to.id)}
 	if to.id == "" {
 		san = &tls.SubjectAltNameMatcher{SanType: tls.SubjectAltNameMatcher_DNS, Matcher: exactly(to.name)}
@@ -97,13 +106,13 @@ func (p *packer) upstreamTLS(dir string, to peer, alpn ...string) *core.Transpor
 					TlsMinimumProtocolVersion: tls.TlsParameters_TLSv1_3,
 					TlsMaximumProtocolVersion: tls.TlsParameters_TLSv1_3,
 				},
-				TlsCertificateSdsSecretConfigs: []*tls.SdsSecretConfig{fromFile(dir, identityFile, identityName)},
+				TlsCertificateSdsSecretConfigs: []*tls.SdsSecretConfig{own.identity},
 				ValidationContextType: &tls.CommonTlsContext_CombinedValidationContext{
 					CombinedValidationContext: &tls.CommonTlsContext_CombinedCertificateValidationContext{
 						DefaultValidationContext: &tls.CertificateValidationContext{
 							MatchTypedSubjectAltNames: []*tls.SubjectAltNameMatcher{san},
 						},
-						ValidationContextSdsSecretConfig: fromFile(dir, trustFile, trustName),
+						ValidationContextSdsSecretConfig: own.trust,
 					},
 				},
 			},

@@ -39,8 +39,11 @@ type WorkloadOptions struct {
 	HTTPGateway string
 	// GatewayID is the SPIFFE ID that the gateway must prove.
 	GatewayID string
-	// Certificates are this workload's own.
+	// Certificates are this workload's own; the zero value means those of SPIRE's
+	// agent.
 	Certificates Certificates
+	// SPIRE is the agent on the workload's machine.
+	SPIRE SPIRE
 	// Admin is where the admin interface listens: 127.0.0.1:PORT (0: any free
 	// one), unix:PATH, or empty for none.
 	Admin string
@@ -81,7 +84,7 @@ func workload(o WorkloadOptions) (*Bundle, error) {
 	if o.GatewayID == "" {
 		return nil, errors.New("the gateway's SPIFFE ID is needed to know it by")
 	}
-	if err := o.Certificates.check(); err != nil {
+	if err := o.checkCertificates(); err != nil {
 		return nil, err
 	}
 	admin, err := adminListener(o.Admin)
@@ -94,11 +97,11 @@ func workload(o WorkloadOptions) (*Bundle, error) {
 		return nil, err
 	}
 	b := &bootstrap.Bootstrap{
-		Node:  &core.Node{Id: o.ID, Cluster: "sallyport-workload"},
+		Node:  &core.Node{Id: o.ID, Cluster: "sallyport-workload", Metadata: plainAuthorities()},
 		Admin: admin,
 		StaticResources: &bootstrap.Bootstrap_StaticResources{
 			Listeners: listeners,
-			Clusters:  clusters,
+			Clusters:  append(clusters, p.spireClusters(o.SPIRE)...),
 		},
 		OverloadManager: p.maxConnections(o.MaxConnections),
 	}
@@ -109,11 +112,34 @@ func workload(o WorkloadOptions) (*Bundle, error) {
 	if err != nil {
 		return nil, err
 	}
+	bundle := &Bundle{Dir: o.Dir, Files: []File{{Name: "workload.yaml", Content: content}}}
+	if o.SPIRE.used() {
+		return bundle, nil
+	}
 	secrets, err := o.Certificates.files()
 	if err != nil {
 		return nil, err
 	}
-	return &Bundle{Dir: o.Dir, Files: append([]File{{Name: "workload.yaml", Content: content}}, secrets...)}, nil
+	bundle.Files = append(bundle.Files, secrets...)
+	return bundle, nil
+}
+
+func (o WorkloadOptions) checkCertificates() error {
+	if !o.SPIRE.used() {
+		return o.Certificates.check()
+	}
+	if o.Certificates != (Certificates{}) {
+		return errBothSources()
+	}
+	return errors.Join(o.SPIRE.check(), trustDomainOf("the gateway's SPIFFE ID", o.GatewayID))
+}
+
+// secrets are what the gateway is spoken to with.
+func (o WorkloadOptions) secrets() secrets {
+	if o.SPIRE.used() {
+		return o.SPIRE.secrets(o.GatewayID)
+	}
+	return o.Certificates.secrets(o.Dir)
 }
 
 // side is one of the two ways to the gateway.
@@ -253,7 +279,7 @@ func (p *packer) gatewayCluster(o WorkloadOptions, name string, gateway hostPort
 		Name:                      name,
 		ConnectTimeout:            durationpb.New(connectTimeout),
 		UpstreamConnectionOptions: tcpKeepalive(),
-		TransportSocket:           p.upstreamTLS(o.Dir, peer{id: o.GatewayID}),
+		TransportSocket:           p.upstreamTLS(o.secrets(), peer{id: o.GatewayID}),
 		// Envoy's own limit is 1,024: the next connection would be reset.
 		CircuitBreakers: &cluster.CircuitBreakers{Thresholds: []*cluster.CircuitBreakers_Thresholds{{
 			MaxConnections:     wrapperspb.UInt32(most),

@@ -49,13 +49,19 @@ Its certificates for workloads are named by the EgressGateway document
 plane are named here, and may be the same ones; their SPIFFE ID must be in
 spec.nodes. Without them the control plane must be on loopback. They are watched,
 through two small files, *.sds.yaml, which this command writes beside --out, or
-beside the certificate.`,
+beside the certificate.
+
+With --spire they come from SPIRE's agent on the gateway's machine, and there are
+no such files.`,
 		Example: `  sallyport bootstrap gateway --cluster egress > gateway.yaml
   sallyport bootstrap gateway --cluster egress --control-plane 127.0.0.1:18000 \
     --id egress-1 --admin 127.0.0.1:9901 --out /etc/envoy/gateway.yaml
   sallyport bootstrap gateway --cluster egress --control-plane 10.0.0.5:18000 \
     --control-plane-id spiffe://cluster.local/ns/sallyport/sa/control-plane \
-    --certs certs --name gateway --out /etc/envoy/gateway.yaml`,
+    --certs certs --name gateway --out /etc/envoy/gateway.yaml
+  sallyport bootstrap gateway --cluster egress --control-plane 10.0.0.5:18000 \
+    --control-plane-id spiffe://cluster.local/ns/sallyport/sa/control-plane \
+    --spire unix:///run/spire/agent.sock > gateway.yaml`,
 		Args: cobra.NoArgs,
 	}
 	flags := cmd.Flags()
@@ -64,6 +70,8 @@ beside the certificate.`,
 	flags.StringVar(&o.ControlPlane, "control-plane", "127.0.0.1:18000", "HOST:PORT of the control plane (xDS)")
 	flags.StringVar(&o.ControlPlaneID, "control-plane-id", "", "SPIFFE ID that the control plane must prove (default: the host's name in its certificate)")
 	own.add(cmd, "gateway", "the control plane's authorities, PEM")
+	spireFlags(cmd, &o.SPIRE)
+	cmd.MarkFlagsMutuallyExclusive("spire", "certs", "certificate")
 	flags.BoolVar(&o.InsecureControlPlane, "insecure-control-plane", false,
 		"permit plain text to a control plane on another machine")
 	commonBootstrapFlags(cmd, &out, &o.Admin, &o.MaxConnections)
@@ -73,6 +81,7 @@ beside the certificate.`,
 			o.ID = nodeID(o.Group)
 		}
 		o.Certificates, o.ControlPlaneID = own.envoy(), spiffeID(o.ControlPlaneID)
+		o.SPIRE.Identity = spiffeID(o.SPIRE.Identity)
 		o.Dir = filepath.Dir(out)
 		if o.Certificates != (envoy.Certificates{}) {
 			if out == "" {
@@ -99,7 +108,7 @@ func newBootstrapWorkload() *cobra.Command {
 	var files certificateFlags
 	var o envoy.WorkloadOptions
 	cmd := &cobra.Command{
-		Use:   "workload (--gateway HOST:PORT | --http-gateway HOST:PORT) --gateway-id SPIFFE-ID (--certs DIR --name NAME | --certificate FILE --key FILE --ca FILE)",
+		Use:   "workload (--gateway HOST:PORT | --http-gateway HOST:PORT) --gateway-id SPIFFE-ID (--certs DIR --name NAME | --certificate FILE --key FILE --ca FILE | --spire SOCKET)",
 		Short: "Print the bootstrap of a workload's proxy",
 		Long: `Print the bootstrap of the Envoy beside a workload. It takes the workload's own TLS
 connections and carries them to the gateway through mutual TLS, with the
@@ -111,7 +120,8 @@ there, and any client goes through the gateway.
 
 The certificates are watched: Envoy takes new ones over without dropping a
 connection. For that it reads them through two small files, *.sds.yaml, which
-this command writes into --dir.
+this command writes into --dir. With --spire they come from SPIRE's agent on the
+workload's machine, and there are no such files.
 
 Whoever reaches an address it listens on speaks with the workload's identity, so
 it must be on loopback, unless --listen-anywhere says otherwise.`,
@@ -130,17 +140,19 @@ it must be on loopback, unless --listen-anywhere says otherwise.`,
 	flags := cmd.Flags()
 	flags.StringVar(&o.Gateway, "gateway", "", "HOST:PORT of the gateway's MutualTLS listener")
 	flags.StringVar(&o.GatewayID, "gateway-id", "", "SPIFFE ID that the gateway must prove")
-	flags.StringVar(&o.ID, "id", "", "name of this Envoy in its logs (default: the certificate's name)")
+	flags.StringVar(&o.ID, "id", "", "name of this Envoy in its logs (default: the certificate's name, or workload-HOSTNAME)")
 	flags.StringVar(&o.HTTPGateway, "http-gateway", "", "HOST:PORT of the gateway's HTTP listener")
 	flags.StringSliceVar(&o.Listen, "listen", []string{"127.0.0.1:8443"}, "IP:PORT to take TLS connections at, with --gateway; may be repeated")
 	flags.StringSliceVar(&o.HTTPListen, "http-listen", []string{"127.0.0.1:15001"}, "IP:PORT to take HTTP at, with --http-gateway; may be repeated")
 	flags.BoolVar(&o.ListenAnywhere, "listen-anywhere", false, "permit addresses that other machines can reach")
 	files.add(cmd, "workload", "root certificates of the gateway, PEM")
+	spireFlags(cmd, &o.SPIRE)
+	cmd.MarkFlagsMutuallyExclusive("spire", "certs", "certificate")
 	flags.StringVar(&dir, "dir", "", "where the *.sds.yaml files go (default: a directory beside the certificate, of its name)")
 	commonBootstrapFlags(cmd, &out, &o.Admin, &o.MaxConnections)
 	required(cmd, "gateway-id")
 	cmd.MarkFlagsOneRequired("gateway", "http-gateway")
-	cmd.MarkFlagsOneRequired("certs", "certificate")
+	cmd.MarkFlagsOneRequired("certs", "certificate", "spire")
 	cmd.RunE = doing(func(cmd *cobra.Command, _ []string) error {
 		o.Certificates = files.envoy()
 		o.GatewayID = spiffeID(o.GatewayID)
@@ -151,15 +163,22 @@ it must be on loopback, unless --listen-anywhere says otherwise.`,
 		if o.HTTPGateway == "" && !cmd.Flags().Changed("http-listen") {
 			o.HTTPListen = nil
 		}
+		o.SPIRE.Identity = spiffeID(o.SPIRE.Identity)
 		own := besideCertificate(o.Certificates)
-		if o.ID == "" {
+		if o.ID == "" && o.SPIRE == (envoy.SPIRE{}) {
 			o.ID = filepath.Base(own)
+		} else if o.ID == "" {
+			o.ID = nodeID("workload")
 		}
 		o.Dir = dir
 		if dir == "" {
 			o.Dir = own // workloads that share a directory of certificates must not share these files
 		}
-		if err := absolute(&o.Dir, &o.Certificates.Certificate, &o.Certificates.Key, &o.Certificates.CA); err != nil {
+		paths := []*string{&o.Dir}
+		if o.SPIRE == (envoy.SPIRE{}) {
+			paths = append(paths, &o.Certificates.Certificate, &o.Certificates.Key, &o.Certificates.CA)
+		}
+		if err := absolute(paths...); err != nil {
 			return err
 		}
 		bundle, err := envoy.Workload(o)
@@ -175,6 +194,12 @@ it must be on loopback, unless --listen-anywhere says otherwise.`,
 // shares a directory of certificates must not share those files.
 func besideCertificate(c envoy.Certificates) string {
 	return strings.TrimSuffix(c.Certificate, filepath.Ext(c.Certificate))
+}
+
+// spireFlags name SPIRE's agent.
+func spireFlags(cmd *cobra.Command, s *envoy.SPIRE) {
+	cmd.Flags().StringVar(&s.Socket, "spire", "", "socket of SPIRE's agent, for certificates over its SDS: unix:///run/spire/agent.sock")
+	cmd.Flags().StringVar(&s.Identity, "spire-id", "", "SPIFFE ID of the certificate to ask SPIRE for (default: the agent's default)")
 }
 
 func commonBootstrapFlags(cmd *cobra.Command, out, admin *string, most *uint32) {

@@ -3,8 +3,6 @@ package demo
 import (
 	"fmt"
 	"strings"
-
-	"sallyport/pkg/ca"
 )
 
 // GatewayDocument is the EgressGateway of the stack. The pretend internet lies
@@ -30,15 +28,24 @@ spec:
   dns: {resolvers: ["%s"], family: Auto}
   addresses: {allow: [%s]}
   certificates:
-    certificate: %s
-    key: %s
-    ca: %s
-    roots: %s
+%s    roots: %s
   nodes: ["%s"]
 `, Group, TrustDomain, s.MutualTLS.Port(), s.TLS.Port(), WorkloadID("sleep-us"), http, s.Internet.DNS.Address(),
 		strings.Join(allowed, ", "),
-		ca.CertificatePath(s.certs(), "gateway"), ca.KeyPath(s.certs(), "gateway"), s.CA.CertificatePath(),
+		s.certificateFields(),
 		s.Internet.Root.CertificatePath(), GatewayID)
+}
+
+// certificateFields are where the gateway has its side of mutual TLS from.
+func (s *Stack) certificateFields() string {
+	if s.spire.Identity != "" {
+		return fmt.Sprintf("    spire: {socket: %q, identity: %q}\n", s.spire.Socket, s.spire.Identity)
+	}
+	if s.spire.Socket != "" {
+		return fmt.Sprintf("    spire: {socket: %q}\n", s.spire.Socket)
+	}
+	c := s.Certificates("gateway")
+	return fmt.Sprintf("    certificate: %s\n    key: %s\n    ca: %s\n", c.Certificate, c.Key, c.CA)
 }
 
 // Destination says that hosts are reached at the pretend internet's port.

@@ -73,6 +73,10 @@ type Options struct {
 	// StartControl starts the control plane for a policy directory, with a
 	// certificate of its own.
 	StartControl func(ctx context.Context, policies string, own svid.Paths) (ControlPlane, error)
+	// SPIRE returns the agent of SPIRE for an Envoy, the gateway or a workload's
+	// proxy with its SPIFFE ID; it is called when the stack has its CA. Nil: all of
+	// them have files.
+	SPIRE func(s *Stack, id string) (envoy.SPIRE, error)
 	// AccessLog is given every line of the gateway's access log.
 	AccessLog func(line string)
 	// EnvoyLog is given every line that an Envoy logs; nil drops them.
@@ -96,6 +100,7 @@ type Stack struct {
 	HTTP      netip.AddrPort
 
 	options   Options
+	spire     envoy.SPIRE // the gateway's agent
 	ports     []*lab.Port
 	workloads map[string]*workload
 }
@@ -134,6 +139,11 @@ func Start(ctx context.Context, o Options) (s *Stack, err error) {
 	s.progress("a development CA, and certificates for the gateway and %v", o.Workloads)
 	if err = s.issue(); err != nil {
 		return s, err
+	}
+	if o.SPIRE != nil {
+		if s.spire, err = o.SPIRE(s, GatewayID); err != nil {
+			return s, err
+		}
 	}
 	if err = s.reserve(); err != nil {
 		return s, err
@@ -232,11 +242,15 @@ func (s *Stack) reserve() error {
 
 // StartGateway starts the gateway's Envoy and waits until it has a policy.
 func (s *Stack) StartGateway(ctx context.Context) error {
-	bundle, err := envoy.Gateway(envoy.GatewayOptions{
+	o := envoy.GatewayOptions{
 		Dir: filepath.Join(s.Dir, "gateway"), ID: "gateway-1", Group: Group,
 		ControlPlane: s.Control.XDS().String(), ControlPlaneID: ControlPlaneID, Admin: "127.0.0.1:0",
-		Certificates: s.Certificates("gateway"),
-	})
+	}
+	var err error
+	if o.Certificates, o.SPIRE, err = s.identity("gateway", GatewayID); err != nil {
+		return err
+	}
+	bundle, err := envoy.Gateway(o)
 	if err != nil {
 		return err
 	}
@@ -244,11 +258,23 @@ func (s *Stack) StartGateway(ctx context.Context) error {
 	return err
 }
 
+// identity is where an Envoy has its certificate from.
+func (s *Stack) identity(name, id string) (files envoy.Certificates, spire envoy.SPIRE, err error) {
+	if s.options.SPIRE == nil {
+		return s.Certificates(name), envoy.SPIRE{}, nil
+	}
+	spire, err = s.options.SPIRE(s, id)
+	return envoy.Certificates{}, spire, err
+}
+
 func (s *Stack) startWorkload(ctx context.Context, name string) error {
 	o := envoy.WorkloadOptions{
 		Dir: filepath.Join(s.Dir, fileName(name)), ID: fileName(name), Listen: []string{"127.0.0.1:0"},
 		Gateway: s.MutualTLS.String(), GatewayID: GatewayID, Admin: "127.0.0.1:0",
-		Certificates: s.Certificates(name),
+	}
+	var err error
+	if o.Certificates, o.SPIRE, err = s.identity(name, WorkloadID(name)); err != nil {
+		return err
 	}
 	if s.options.HTTP {
 		o.HTTPListen, o.HTTPGateway = []string{"127.0.0.1:0"}, s.HTTP.String()

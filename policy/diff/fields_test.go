@@ -53,7 +53,7 @@ func TestEveryFieldIsConsidered(t *testing.T) {
 		{model.DNS{}, []string{"Resolvers", "Family"}},
 		{model.Addresses{}, []string{"Refuse", "Allow"}},
 		{model.Limits{}, []string{"Connections", "Hosts", "ConnectTimeout", "IdleTimeout", "MaxDuration"}},
-		{model.Certificates{}, []string{"Certificate", "Key", "CA", "Roots"}},
+		{model.Certificates{}, []string{"Certificate", "Key", "CA", "SPIRE", "SPIREIdentity", "Roots"}},
 	} {
 		of := reflect.TypeOf(tc.of)
 		var names []string

@@ -50,13 +50,26 @@ func (c *comparison) identity() []Setting {
 	if b.TrustDomain != a.TrustDomain {
 		out = append(out, Setting{What: "trustDomain", Before: b.TrustDomain, After: a.TrustDomain, Why: "workloads of another trust domain are let in"})
 	}
-	if b.Certificates.CA != a.Certificates.CA {
-		out = append(out, Setting{What: "certificates.ca", Before: b.Certificates.CA, After: a.Certificates.CA, Why: "other authorities say who a workload is"})
+	switch before, after := authorities(b.Certificates), authorities(a.Certificates); {
+	case (b.Certificates.SPIRE == "") != (a.Certificates.SPIRE == ""):
+		out = append(out, Setting{What: "certificates", Before: before, After: after, Why: "other authorities say who a workload is"})
+	case b.Certificates.SPIRE != a.Certificates.SPIRE:
+		out = append(out, Setting{What: "certificates.spire.socket", Before: before, After: after, Why: "another agent says who a workload is"})
+	case before != after:
+		out = append(out, Setting{What: "certificates.ca", Before: before, After: after, Why: "other authorities say who a workload is"})
 	}
 	if b.Certificates.Roots != a.Certificates.Roots {
 		out = append(out, Setting{What: "certificates.roots", Before: b.Certificates.Roots, After: a.Certificates.Roots, Why: "other authorities are trusted for hosts"})
 	}
 	return append(out, listSetting("nodes", b.Nodes, a.Nodes, "more nodes may fetch the configuration", "fewer nodes may fetch the configuration")...)
+}
+
+// authorities are where those that say who a workload is come from.
+func authorities(c model.Certificates) string {
+	if c.SPIRE != "" {
+		return "SPIRE at " + c.SPIRE
+	}
+	return c.CA
 }
 
 // defaults compares what happens to what nobody wrote about. Its effect on
@@ -130,8 +143,11 @@ func (c *comparison) limits() []Setting {
 	add("limits.connectTimeout", b.Limits.ConnectTimeout, a.Limits.ConnectTimeout)
 	add("limits.idleTimeout", b.Limits.IdleTimeout, a.Limits.IdleTimeout)
 	add("limits.maxDuration", b.Limits.MaxDuration, a.Limits.MaxDuration)
-	add("certificates.certificate", b.Certificates.Certificate, a.Certificates.Certificate)
-	add("certificates.key", b.Certificates.Key, a.Certificates.Key)
+	if (b.Certificates.SPIRE == "") == (a.Certificates.SPIRE == "") { // otherwise it is said as a whole
+		add("certificates.certificate", b.Certificates.Certificate, a.Certificates.Certificate)
+		add("certificates.key", b.Certificates.Key, a.Certificates.Key)
+		add("certificates.spire.identity", b.Certificates.SPIREIdentity, a.Certificates.SPIREIdentity)
+	}
 	add("accessLog", b.AccessLog, a.AccessLog)
 	return out
 }

@@ -171,12 +171,21 @@ type Limits struct {
 	MaxDuration    time.Duration
 }
 
-// Certificates are paths on the gateway's own file system: the private key
-// never passes through the control plane.
+// Certificates are where the gateway has its certificate from, and the authorities
+// of others: paths on its own file system, or SPIRE's agent beside it. The private
+// key never passes through the control plane.
 type Certificates struct {
+	// Certificate, Key and CA are empty with SPIRE.
 	Certificate string
 	Key         string
 	CA          string
+	// SPIRE is the path of the socket of SPIRE's agent on the gateway's machine, if
+	// the certificate, its key and the authorities of workloads come from there, over
+	// Envoy's SDS.
+	SPIRE string
+	// SPIREIdentity is the SPIFFE ID of the certificate to ask the agent for; empty
+	// means the one that it gives by default.
+	SPIREIdentity string
 	// Roots are the authorities that hosts' certificates must come from where
 	// the gateway originates TLS.
 	Roots string

@@ -30,7 +30,7 @@ func egressGateway() object[EgressGateway] {
 			inline("addresses", "Address ranges that hosts may, or must not, resolve to, besides the built-in ones. What is refused here is refused whatever is allowed.",
 				addresses(), func(g *EgressGateway) *model.Addresses { return &g.Addresses }),
 			inline("limits", "How much a gateway holds.", limits(), func(g *EgressGateway) *model.Limits { return &g.Limits }),
-			inline("certificates", "Files on the gateway, in PEM, for its side of mutual TLS.", certificates(), func(g *EgressGateway) *model.Certificates { return &g.Certificates }),
+			inline("certificates", "Where the gateway has its side of mutual TLS from: files on the gateway, in PEM, or SPIRE.", certificates(), func(g *EgressGateway) *model.Certificates { return &g.Certificates }),
 			inline("accessLog", "Where the gateway logs every connection.", accessLog(), func(g *EgressGateway) *EgressGateway { return g }),
 			bind("nodes", "The SPIFFE IDs of the gateways: who may fetch this configuration.",
 				listOf[string]{element: spiffeID(), same: func(s string) string { return s }, twice: diag.Warning}.value(),
@@ -190,6 +190,11 @@ func limits() object[model.Limits] {
 }
 
 func certificates() object[model.Certificates] {
+	files := []string{"certificate", "key", "ca"}
+	var exclusive []jsonSchema
+	for _, name := range files {
+		exclusive = append(exclusive, jsonSchema{"required": []string{name}})
+	}
 	return object[model.Certificates]{
 		what: "certificates",
 		fields: []field[model.Certificates]{
@@ -198,8 +203,40 @@ func certificates() object[model.Certificates] {
 			bind("key", "Its private key.", filePath("the key"), func(c *model.Certificates, s string, _ *node) { c.Key = s }).or("/etc/sallyport/tls/tls.key"),
 			bind("ca", "The authorities that workloads' certificates must come from.", filePath("the authorities' file"),
 				func(c *model.Certificates, s string, _ *node) { c.CA = s }).or("/etc/sallyport/tls/ca.crt"),
+			bind("spire", "In place of these three: SPIRE's agent on the gateway's machine, whose socket the gateway's bootstrap names.", spire().value(),
+				func(c *model.Certificates, s model.Certificates, _ *node) {
+					c.SPIRE, c.SPIREIdentity = s.SPIRE, s.SPIREIdentity
+				}),
 			bind("roots", "The authorities that hosts' certificates must come from where the gateway originates TLS.", filePath("the roots' file"),
 				func(c *model.Certificates, s string, _ *node) { c.Roots = s }).or("/etc/ssl/certs/ca-certificates.crt"),
+		},
+		rules: jsonSchema{"not": jsonSchema{"required": []string{"spire"}, "anyOf": exclusive}},
+		check: func(r *reader, n *node, c *model.Certificates) bool {
+			if c.SPIRE == "" {
+				return true
+			}
+			good := true
+			for _, name := range files {
+				if n.has(name) {
+					r.errorf(n.get(name), "exclusive-fields", "certificates has both spire and %s: the gateway takes its certificate and the authorities from SPIRE, or from files, so remove one", name)
+					good = false
+				}
+			}
+			c.Certificate, c.Key, c.CA = "", "", ""
+			return good
+		},
+	}
+}
+
+// spire is what is asked of SPIRE's agent.
+func spire() object[model.Certificates] {
+	return object[model.Certificates]{
+		what: "spire",
+		fields: []field[model.Certificates]{
+			bind("socket", "The agent's socket on the gateway's machine, for example unix:///run/spire/agent.sock.", socketPath(),
+				func(c *model.Certificates, s string, _ *node) { c.SPIRE = s }).must(),
+			bind("identity", "The SPIFFE ID of the certificate to ask for, the same for every gateway of the group. Without it: the one that the agent gives each by default.", spiffeID(),
+				func(c *model.Certificates, id string, _ *node) { c.SPIREIdentity = id }),
 		},
 	}
 }

@@ -186,3 +186,25 @@ func filePath(what string) value[string] {
 		return s, nil
 	})
 }
+
+// socketPath is the path of a Unix socket on the gateway's machine, as it is or as
+// a URL.
+func socketPath() value[string] {
+	const most = 107 // what the kernel takes (sockaddr_un)
+	schema := jsonSchema{"pattern": `^(unix:(//)?)?/[^\x00-\x1f\x7f/]([^\x00-\x1f\x7f]*[^/\x00-\x1f\x7f])?$`}
+	return word("a socket", schema, func(s string) (string, error) {
+		file := strings.TrimPrefix(s, "unix:")
+		if file != s {
+			file = strings.TrimPrefix(file, "//")
+		}
+		switch {
+		case !path.IsAbs(file) || strings.HasPrefix(file, "//") || strings.HasSuffix(file, "/"):
+			return "", fmt.Errorf("%q is not a socket on the gateway's machine: write it like unix:///run/spire/agent.sock", s)
+		case strings.ContainsFunc(s, unicode.IsControl):
+			return "", errors.New("the path has characters in it that cannot be seen")
+		case len(file) > most:
+			return "", fmt.Errorf("%q is longer than a socket's path can be, %d bytes", s, most)
+		}
+		return file, nil
+	})
+}

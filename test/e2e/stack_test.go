@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -65,8 +66,9 @@ func newRig(t *testing.T, sites ...lab.Site) *rig {
 	return rigWith(t, 2*time.Minute, func(o *demo.Options) { o.Sites = sites })
 }
 
-// rigWith brings a rig up that is to be done within a time.
-func rigWith(t *testing.T, within time.Duration, change func(*demo.Options)) *rig {
+// rigWith brings a rig up that is to be done within a time. Identity are the flags
+// of the control plane's own certificate, if it is not the stack's.
+func rigWith(t *testing.T, within time.Duration, change func(*demo.Options), identity ...string) *rig {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	t.Cleanup(cancel)
@@ -79,7 +81,10 @@ func rigWith(t *testing.T, within time.Duration, change func(*demo.Options)) *ri
 		StartControl: func(_ context.Context, policies string, _ svid.Paths) (demo.ControlPlane, error) {
 			r.log.Gateway = inForce(policies)
 			var err error
-			r.control, err = serve(policies, "127.0.0.1:0", "127.0.0.1:0")
+			if len(identity) == 0 {
+				identity = ownFiles(policies)
+			}
+			r.control, err = serveAs(identity, policies, "127.0.0.1:0", "127.0.0.1:0")
 			return r.control, err
 		},
 	}
@@ -125,12 +130,21 @@ type process struct {
 // serve starts the control plane of a stack, with the stack's certificate for it,
 // and waits until it says where it listens.
 func serve(policies, xds, web string, more ...string) (*process, error) {
-	p := &process{done: make(chan struct{})}
+	return serveAs(ownFiles(policies), policies, xds, web, more...)
+}
+
+// ownFiles are the flags of the stack's certificate for the control plane.
+func ownFiles(policies string) []string {
 	own := demo.ControlPlaneCertificate(filepath.Dir(policies))
-	p.cmd = exec.Command(binary, append([]string{
+	return []string{"--certificate", own.Certificate, "--key", own.Key, "--ca", own.Authorities}
+}
+
+// serveAs is serve with another certificate.
+func serveAs(identity []string, policies, xds, web string, more ...string) (*process, error) {
+	p := &process{done: make(chan struct{})}
+	p.cmd = exec.Command(binary, slices.Concat([]string{
 		"serve", "--policies", policies, "--xds", xds, "--http", web, "--log-format", "json",
-		"--certificate", own.Certificate, "--key", own.Key, "--ca", own.Authorities,
-	}, more...)...)
+	}, identity, more)...)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {

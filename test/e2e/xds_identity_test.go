@@ -127,7 +127,9 @@ func TestControlPlaneCertificateRotates(t *testing.T) {
 	require.NoError(t, os.WriteFile(own.Certificate, []byte("half of a certif"), 0o600))
 	time.Sleep(untilLooked)
 	require.Equal(t, first, r.shown(), "the old one stays")
-	require.Contains(t, r.control.log.tail(1000), "the new certificates are not used, those from before stay")
+	require.Eventually(t, func() bool {
+		return r.control.log.contain("the new certificates are not used, those from before stay")
+	}, 5*time.Second, 10*time.Millisecond)
 
 	_, err := r.CA.IssueFile("control-plane", ca.Gateway(demo.ControlPlaneID))
 	require.NoError(t, err)

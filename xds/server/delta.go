@@ -49,7 +49,7 @@ func (delta) next(sub *subscription, s *snapshot.Snapshot, nonce string) (outgoi
 		if sub.ReturnedResources()[item.Name] == item.Version {
 			continue
 		}
-		if size += item.Size(); size > partSize && len(resp.Resources) > 0 {
+		if size += item.Size(); len(resp.Resources) > 0 && (size > partSize || oneByOne(sub.typeURL)) {
 			out.partial = true
 			break
 		}
@@ -68,6 +68,12 @@ func (delta) next(sub *subscription, s *snapshot.Snapshot, nonce string) (outgoi
 	unanswered := sub.IsWildcard() && !sub.answered
 	return out, unanswered || len(resp.Resources) > 0 || len(resp.RemovedResources) > 0
 }
+
+// oneByOne reports whether a response may have one resource of the type only. Envoy
+// takes the secrets of a response in no order, and stops at the first that it does
+// not like: a certificate that cannot be read would cost it the authorities, which
+// can, until it connects anew.
+func oneByOne(typeURL string) bool { return typeURL == resource.SecretType }
 
 // wanted are the resources that the subscription covers, in the order of
 // sending.

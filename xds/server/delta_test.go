@@ -250,3 +250,33 @@ func TestDeltaPartRejected(t *testing.T) {
 	require.True(t, f.node("one").Rejecting)
 	require.False(t, f.node("one").Current, "a part of it was rejected")
 }
+
+// A secret that a gateway rejects costs it no other: Envoy stops at the first one of
+// a response that it does not like, so each comes in a response of its own.
+func TestDeltaSecretsOneByOne(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	res := small(t, "1")
+	res.Listeners = append(res.Listeners, secured(t, "tls", "a", "own", "trust"))
+	res.Secrets = []translate.Resource{secret(t, "own", "1"), secret(t, "trust", "1")}
+	f.publish("egress", res)
+	c := f.delta()
+	c.connect("one", "egress")
+	c.send(&discovery.DeltaDiscoveryRequest{TypeUrl: secrets, ResourceNamesSubscribe: []string{"own", "trust"}})
+	first := c.expect(secrets)
+	require.Equal(t, []string{"own"}, deltaNames(first))
+	c.nack(first, "it cannot be read")
+	second := c.expect(secrets)
+	require.Equal(t, []string{"trust"}, deltaNames(second))
+	c.ack(second)
+	require.Eventually(t, func() bool { return f.node("one").Rejecting }, patience, time.Millisecond, "what it rejected is not forgotten")
+
+	corrected := small(t, "1")
+	corrected.Listeners = res.Listeners
+	corrected.Secrets = []translate.Resource{secret(t, "own", "2"), secret(t, "trust", "1")}
+	f.publish("egress", corrected)
+	third := c.expect(secrets)
+	require.Equal(t, []string{"own"}, deltaNames(third))
+	c.ack(third)
+	f.current("one")
+}

@@ -5,7 +5,9 @@ package standalone
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
 	bootstrap "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	clusters "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -39,17 +41,18 @@ type Certificates struct {
 }
 
 // Bootstrap is the resources as static ones, in JSON. References to secrets over
-// ADS become references to static secrets, and those to routes become the
-// routes; nothing else is changed.
+// ADS, or from SPIRE, become references to static secrets, and those to routes
+// become the routes; nothing else is changed.
 func Bootstrap(res *translate.Resources, c Certificates) ([]byte, error) {
 	internal, err := anypb.New(&internallistener.InternalListener{})
 	if err != nil {
 		return nil, err
 	}
 	static := &bootstrap.Bootstrap_StaticResources{}
+	spire := make(map[string]*tls.Secret)
 	for _, r := range res.Listeners {
 		l := proto.Clone(r.Message).(*listeners.Listener)
-		if err := settle(l, res.Routes); err != nil {
+		if err := settle(l, res.Routes, spire); err != nil {
 			return nil, fmt.Errorf("listener %s: %w", r.Name, err)
 		}
 		static.Listeners = append(static.Listeners, l)
@@ -61,19 +64,23 @@ func Bootstrap(res *translate.Resources, c Certificates) ([]byte, error) {
 		}
 		static.Clusters = append(static.Clusters, c)
 	}
+	secrets := slices.Collect(maps.Values(spire))
 	for _, r := range res.Secrets {
-		s := proto.Clone(r.Message).(*tls.Secret)
+		secrets = append(secrets, proto.Clone(r.Message).(*tls.Secret))
+	}
+	slices.SortFunc(secrets, func(a, b *tls.Secret) int { return strings.Compare(a.GetName(), b.GetName()) })
+	for _, s := range secrets {
 		switch t := s.GetType().(type) {
 		case *tls.Secret_TlsCertificate:
 			t.TlsCertificate = &tls.TlsCertificate{CertificateChain: file(c.Certificate), PrivateKey: file(c.Key)}
 		case *tls.Secret_ValidationContext:
 			ca := c.CA
-			if s.GetName() != trust {
+			if s.GetName() != trust && spire[s.GetName()] == nil {
 				ca = cmp.Or(c.Roots, c.CA)
 			}
 			t.ValidationContext = &tls.CertificateValidationContext{TrustedCa: file(ca)}
 		default:
-			return nil, fmt.Errorf("secret %s is of an unknown kind", r.Name)
+			return nil, fmt.Errorf("secret %s is of an unknown kind", s.GetName())
 		}
 		static.Secrets = append(static.Secrets, s)
 	}
@@ -105,7 +112,7 @@ func file(path string) *core.DataSource {
 
 // settle makes a listener's routes its own, and its secrets come from nowhere,
 // which is what Envoy takes for "from the bootstrap".
-func settle(l *listeners.Listener, all []translate.Resource) error {
+func settle(l *listeners.Listener, all []translate.Resource, spire map[string]*tls.Secret) error {
 	for _, c := range l.GetFilterChains() {
 		for _, f := range c.GetFilters() {
 			m := &hcm.HttpConnectionManager{}
@@ -128,6 +135,7 @@ func settle(l *listeners.Listener, all []translate.Resource) error {
 		if err := c.GetTransportSocket().GetTypedConfig().UnmarshalTo(context); err != nil {
 			return err
 		}
+		fromSPIRE(context.GetCommonTlsContext(), spire)
 		settleSecrets(context.GetCommonTlsContext())
 		if err := repack(c.GetTransportSocket().GetTypedConfig(), context); err != nil {
 			return err
@@ -178,6 +186,18 @@ func settleUpstream(c *clusters.Cluster) error {
 		return err
 	}
 	return repack(c.GetTransportSocket().GetTypedConfig(), outer)
+}
+
+// fromSPIRE collects the secrets that a gateway asks SPIRE for.
+func fromSPIRE(c *tls.CommonTlsContext, into map[string]*tls.Secret) {
+	for _, s := range c.GetTlsCertificateSdsSecretConfigs() {
+		if s.GetSdsConfig().GetApiConfigSource() != nil {
+			into[s.GetName()] = &tls.Secret{Name: s.GetName(), Type: &tls.Secret_TlsCertificate{}}
+		}
+	}
+	if s := c.GetCombinedValidationContext().GetValidationContextSdsSecretConfig(); s.GetSdsConfig().GetApiConfigSource() != nil {
+		into[s.GetName()] = &tls.Secret{Name: s.GetName(), Type: &tls.Secret_ValidationContext{}}
+	}
 }
 
 func settleSecrets(c *tls.CommonTlsContext) {

@@ -70,7 +70,7 @@ func (b *builder) mutualTLS(g *model.Gateway) *listener.FilterChain {
 		TransportSocketConnectTimeout: durationpb.New(handshakeTimeout),
 		TransportSocket: &core.TransportSocket{
 			Name:       "envoy.transport_sockets.tls",
-			ConfigType: &core.TransportSocket_TypedConfig{TypedConfig: b.pack(downstreamTLS(g.TrustDomain))},
+			ConfigType: &core.TransportSocket_TypedConfig{TypedConfig: b.pack(downstreamTLS(g))},
 		},
 	}
 }
@@ -88,21 +88,21 @@ func (b *builder) oneIdentity(trustDomain string) *listener.Filter {
 	})
 }
 
-func downstreamTLS(trustDomain string, alpn ...string) *tls.DownstreamTlsContext {
+func downstreamTLS(g *model.Gateway, alpn ...string) *tls.DownstreamTlsContext {
 	return &tls.DownstreamTlsContext{
 		RequireClientCertificate: wrapperspb.Bool(true),
 		CommonTlsContext: &tls.CommonTlsContext{
 			AlpnProtocols:                  alpn,
-			TlsCertificateSdsSecretConfigs: []*tls.SdsSecretConfig{fromADS(gatewaySecret)},
+			TlsCertificateSdsSecretConfigs: []*tls.SdsSecretConfig{identitySecret(g)},
 			ValidationContextType: &tls.CommonTlsContext_CombinedValidationContext{
 				CombinedValidationContext: &tls.CommonTlsContext_CombinedCertificateValidationContext{
 					DefaultValidationContext: &tls.CertificateValidationContext{
 						MatchTypedSubjectAltNames: []*tls.SubjectAltNameMatcher{{
 							SanType: tls.SubjectAltNameMatcher_URI,
-							Matcher: &matcher.StringMatcher{MatchPattern: &matcher.StringMatcher_Prefix{Prefix: "spiffe://" + trustDomain + "/"}},
+							Matcher: &matcher.StringMatcher{MatchPattern: &matcher.StringMatcher_Prefix{Prefix: "spiffe://" + g.TrustDomain + "/"}},
 						}},
 					},
-					ValidationContextSdsSecretConfig: fromADS(trustSecret),
+					ValidationContextSdsSecretConfig: authoritiesSecret(g),
 				},
 			},
 		},

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash"
+	"slices"
 
 	xdscore "github.com/cncf/xds/go/xds/core/v3"
 	xdsmatcher "github.com/cncf/xds/go/xds/type/matcher/v3"
@@ -65,6 +66,9 @@ func (t *Translator) Translate(g *model.Gateway) (*Resources, error) {
 		if l.Protocol != model.TLS && out.Secrets == nil {
 			out.Secrets = b.secrets(g)
 		}
+	}
+	if socket := g.Certificates.SPIRE; socket != "" && slices.ContainsFunc(g.Listeners, func(l model.Listener) bool { return l.Protocol != model.TLS }) {
+		out.Clusters = append(out.Clusters, b.spire(socket))
 	}
 
 	c := &common{
