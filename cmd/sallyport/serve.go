@@ -123,7 +123,7 @@ func serve(cmd *cobra.Command, o serveOptions) error {
 	}
 	ads := server.New(server.Options{Logger: log, TLS: serverTLS(own)})
 	controller := control.New(control.Options{
-		Directory: directory, Logger: log, Server: ads, AllowEmpty: o.allowEmpty, Keeper: keeper,
+		Directory: directory, Logger: log, Server: ads, AllowEmpty: o.allowEmpty, Keeper: keeper, CertificateExpires: expiry(own),
 	})
 	parts := newTogether(cmd.Context())
 	if own != nil {
@@ -145,7 +145,7 @@ func serve(cmd *cobra.Command, o serveOptions) error {
 		log.Infof("last good policy: %s", keeper.Path())
 	}
 	log.Infof("xDS: %s, status: %s", xds.Addr(), status)
-	log.Info(gatewayHint(own, xds.Addr()))
+	log.Info(o.gatewayHint(own, xds.Addr()))
 	parts.run("the policy directory", controller.Run)
 	sink := &flowSink{
 		log: log, model: controller.Model,

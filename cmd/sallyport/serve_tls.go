@@ -10,15 +10,11 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"sallyport/pkg/svid"
+	"sallyport/xds/server"
 )
 
-// warnBefore is how long before a certificate expires that is said, at the most: of
-// one that lives shorter, such as those of SPIRE, it is a third of its life, when a
-// new one is overdue. lookAtExpiry is how often it is looked at.
-const (
-	warnBefore   = 24 * time.Hour
-	lookAtExpiry = 10 * time.Minute
-)
+// lookAtExpiry is how often the control plane's own certificate is looked at.
+const lookAtExpiry = 10 * time.Minute
 
 // identity is the control plane's own, or nil if none is named. Stop ends what
 // it needs.
@@ -46,13 +42,16 @@ func (o serveOptions) identity(ctx context.Context, log *logrus.Logger) (s svid.
 }
 
 // gatewayHint is how a gateway gets its bootstrap from here.
-func gatewayHint(own svid.Source, at net.Addr) string {
+func (o serveOptions) gatewayHint(own svid.Source, at net.Addr) string {
 	hint := "for a gateway: sallyport bootstrap gateway --cluster NAME-OF-THE-EGRESSGATEWAY --control-plane " + at.String()
 	if own == nil {
 		return hint
 	}
 	if s, err := own.GetX509SVID(); err == nil {
 		hint += " --control-plane-id " + s.ID.String()
+	}
+	if o.spire != "" {
+		return hint + " --spire " + o.spire
 	}
 	return hint + " --certs DIR --name NAME"
 }
@@ -63,6 +62,20 @@ func serverTLS(s svid.Source) *tls.Config {
 		return nil
 	}
 	return svid.ServerTLS(s)
+}
+
+// expiry is when the certificate ends, for the status; nil without one.
+func expiry(s svid.Source) func() time.Time {
+	if s == nil {
+		return nil
+	}
+	return func() time.Time {
+		_, until, err := svid.Validity(s)
+		if err != nil {
+			return time.Time{} // the log says it, see watchExpiry
+		}
+		return until
+	}
 }
 
 // watchExpiry warns until the context ends, while the certificate is about to
@@ -77,7 +90,7 @@ func watchExpiry(ctx context.Context, s svid.Source, log *logrus.Logger) error {
 			log.WithError(err).Error("the control plane's certificate cannot be read")
 		case time.Now().After(until):
 			log.Errorf("the control plane's certificate has expired, at %s: no gateway can connect; replace it", until.Format(time.RFC3339))
-		case time.Until(until) < min(warnBefore, until.Sub(from)/3):
+		case time.Now().After(server.CertificateDue(from, until)):
 			log.Warnf("the control plane's certificate expires soon, at %s: without a new one no gateway will be able to connect", until.Format(time.RFC3339))
 		}
 		select {

@@ -77,6 +77,9 @@ func (r statusReport) nodes(nodes []server.NodeStatus, p palette) {
 		case n.Current:
 			state = p.green("current")
 		}
+		if n.CertificateDue {
+			state += ", " + p.yellow("its certificate expires in "+span(n.CertificateExpires.Sub(r.now)))
+		}
 		row := []string{n.ID, group, n.EnvoyVersion, n.Peer}
 		if proved {
 			row = append(row, n.Identity)

@@ -53,6 +53,9 @@ type Options struct {
 	AllowEmpty bool
 	// Keeper keeps the last good policy over restarts; nil for none.
 	Keeper Keeper
+	// CertificateExpires is when the control plane's own certificate, as it is now,
+	// ends; nil if it has none.
+	CertificateExpires func() time.Time
 	// Watching says how the directory is watched; the zero value has the
 	// defaults.
 	Watching source.Options

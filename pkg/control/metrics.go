@@ -25,6 +25,7 @@ type descriptions struct {
 	generation, published, errors, warnings    *prometheus.Desc
 	groupGeneration, nodes, current, rejecting *prometheus.Desc
 	behind, nacks, rejected, took              *prometheus.Desc
+	certificate, groupCertificate              *prometheus.Desc
 }
 
 func newDescriptions() *descriptions {
@@ -37,6 +38,10 @@ func newDescriptions() *descriptions {
 		published:  one("published_timestamp_seconds", "When that was."),
 		errors:     one("directory_errors", "Why the policy directory, as it is now, is not in force; 0 if it is."),
 		warnings:   one("directory_warnings", "Warnings about the policy in force."),
+
+		certificate: one("certificate_expiry_timestamp_seconds", "When the control plane's own certificate expires."),
+		groupCertificate: each("gateway_certificate_expiry_timestamp_seconds",
+			"When the first of the certificates expires that connected gateways showed the control plane."),
 
 		groupGeneration: each("group_generation", "The generation in which the group's content changed last."),
 		nodes:           each("gateways", "Connected gateways."),
@@ -78,8 +83,15 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	}
 	send(c.warnings, gauge, float64(warnings))
 
-	behind := make(map[string]float64)
+	if !s.CertificateExpires.IsZero() {
+		send(c.certificate, gauge, float64(s.CertificateExpires.Unix()))
+	}
+
+	behind, expires := make(map[string]float64), make(map[string]time.Time)
 	for _, n := range s.Nodes {
+		if first, ok := expires[n.ServedGroup]; !n.CertificateExpires.IsZero() && (!ok || n.CertificateExpires.Before(first)) {
+			expires[n.ServedGroup] = n.CertificateExpires
+		}
 		behind[n.ServedGroup] = max(behind[n.ServedGroup], n.BehindMillis/1000)
 	}
 	for _, g := range s.Groups {
@@ -88,6 +100,9 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		send(c.current, gauge, float64(g.Current), g.Name)
 		send(c.rejecting, gauge, float64(g.Rejecting), g.Name)
 		send(c.behind, gauge, behind[g.Name], g.Name)
+		if first, ok := expires[g.Name]; ok {
+			send(c.groupCertificate, gauge, float64(first.Unix()), g.Name)
+		}
 		send(c.nacks, counter, float64(g.Totals.NACKs), g.Name)
 		send(c.rejected, counter, float64(g.Totals.Rejected), g.Name)
 		out <- prometheus.MustNewConstHistogram(c.took, g.Totals.Acknowledged, g.Totals.Seconds, buckets(g.Totals), g.Name)

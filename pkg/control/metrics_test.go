@@ -20,6 +20,7 @@ func TestMetrics(t *testing.T) {
 	within[len(within)-1] = 2
 	var s control.Status
 	s.Generation, s.PublishedAt = 7, time.UnixMilli(1_800_000_000_250)
+	s.CertificateExpires = time.Unix(1_900_000_000, 0)
 	s.Errors.Errorf(diag.Position{}, "x", "no")
 	s.Warnings.Warnf(diag.Position{}, "x", "hm")
 	s.Groups = []server.GroupStatus{{
@@ -27,12 +28,15 @@ func TestMetrics(t *testing.T) {
 		Totals: server.Totals{Acknowledged: 3, Rejected: 2, NACKs: 4, Seconds: 31.5, Within: within},
 	}}
 	s.Nodes = []server.NodeStatus{
-		{ServedGroup: "odd\"\\\n", BehindMillis: 250}, {ServedGroup: "odd\"\\\n", BehindMillis: 1500}, {BehindMillis: 99999},
+		{ServedGroup: "odd\"\\\n", BehindMillis: 250, CertificateExpires: time.Unix(1_850_000_000, 0)},
+		{ServedGroup: "odd\"\\\n", BehindMillis: 1500, CertificateExpires: time.Unix(1_840_000_000, 0)},
+		{ServedGroup: "odd\"\\\n"}, {BehindMillis: 99999, CertificateExpires: time.Unix(1, 0)},
 	}
 	out := scraped(t, s)
 	const group = `{group="odd\"\\\n"} `
 	for _, line := range []string{
 		"# TYPE sallyport_generation gauge", "sallyport_generation 7", "sallyport_published_timestamp_seconds 1.80000000025e+09",
+		"sallyport_certificate_expiry_timestamp_seconds 1.9e+09", "sallyport_gateway_certificate_expiry_timestamp_seconds" + group + "1.84e+09",
 		"sallyport_directory_errors 1", "sallyport_directory_warnings 1", "sallyport_group_generation" + group + "6",
 		"sallyport_gateways" + group + "3", "sallyport_gateways_current" + group + "1", "sallyport_gateways_rejecting" + group + "1",
 		"sallyport_behind_seconds" + group + "1.5", "sallyport_nacks_total" + group + "4", "sallyport_generations_rejected_total" + group + "2",
@@ -44,6 +48,7 @@ func TestMetrics(t *testing.T) {
 	}
 
 	out = scraped(t, control.Status{})
+	require.NotContains(t, out, "certificate")
 	require.NotContains(t, out, "group=")
 	require.Contains(t, out, "\nsallyport_generation 0\n")
 }

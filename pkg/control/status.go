@@ -31,6 +31,10 @@ type Status struct {
 	// force, because the directory could not be compiled at that time.
 	Curtailed bool `json:"curtailed,omitempty"`
 
+	// CertificateExpires is the end of the control plane's own certificate; zero
+	// without one.
+	CertificateExpires time.Time `json:"certificateExpires,omitzero"`
+
 	// Kept is the last good policy on disk; nil if none is kept.
 	Kept *Kept `json:"kept,omitempty"`
 
@@ -57,6 +61,9 @@ func (c *Controller) Status() Status {
 	c.mu.Unlock()
 	slices.Reverse(out.History)
 	out.Status = c.o.Server.Status()
+	if c.o.CertificateExpires != nil {
+		out.CertificateExpires = c.o.CertificateExpires()
+	}
 	switch {
 	case published:
 		out.Ready, out.Reason = true, out.whyKept()

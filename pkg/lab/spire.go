@@ -118,12 +118,12 @@ func (s *SPIRE) Rejections() []string {
 // StreamSecrets is SDS.
 func (s *SPIRE) StreamSecrets(stream secretservice.SecretDiscoveryService_StreamSecretsServer) error {
 	requests := make(chan *discovery.DiscoveryRequest)
-	ended := make(chan error, 1)
+	ended := make(chan struct{})
 	go func() {
 		for {
 			request, err := stream.Recv()
 			if err != nil {
-				ended <- err
+				close(ended)
 				return
 			}
 			select {

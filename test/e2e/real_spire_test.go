@@ -206,6 +206,7 @@ func TestRealSPIRE(t *testing.T) {
 	}
 	t.Logf("%d certificates of the gateway in 100 s, %d connections, none lost", len(seen), attempts)
 	require.GreaterOrEqual(t, len(seen), 3)
+	require.False(t, r.control.log.contain("expires soon"), "the gateway shows its newest one: %s", r.control.log.tail(20))
 
 	require.NoError(t, s.agent.Process.Kill())
 	_, _ = s.agent.Process.Wait()

@@ -6,6 +6,7 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"regexp"
 	"testing"
 	"time"
 
@@ -157,6 +158,27 @@ func TestGatewayCertificateRotates(t *testing.T) {
 	})
 }
 
+// TestEnvoyCountsRefusedCertificates: under the names that docs/operations.md has.
+// (What is measured here is the names; TestGatewayCertificateRotates has the refusals.)
+func TestEnvoyCountsRefusedCertificates(t *testing.T) {
+	sources(t, func(t *testing.T, s source) {
+		admin, err := s.Gateway.Admin(s.ctx)
+		require.NoError(t, err)
+		text := func(filter string) string {
+			body, err := admin.Get(s.ctx, "/stats/prometheus?filter="+filter)
+			require.NoError(t, err)
+			return string(body)
+		}
+		good := s.issue(0)
+		s.give(good.CertificatePEM, good.KeyPEM[:len(good.KeyPEM)/2])
+		require.Eventually(t, func() bool {
+			return regexp.MustCompile(`(?m)^envoy_sds_(key_rotation_failed\{envoy_xds_resource_name="gateway"|update_rejected\{envoy_xds_resource_name="default")\} [1-9]`).MatchString(text("sds"))
+		}, 5*time.Second, 20*time.Millisecond)
+		require.Contains(t, text("sds"), "envoy_sds_update_failure{envoy_xds_resource_name=")
+		require.Contains(t, text("days_until"), "envoy_server_days_until_first_cert_expiring{}")
+	})
+}
+
 // TestGatewayCertificateExpires: Envoy takes over, and goes on to show, a certificate
 // that has expired. Nobody accepts it: new connections fail, closed, and those that
 // are open stay.
@@ -166,11 +188,17 @@ func TestGatewayCertificateExpires(t *testing.T) {
 		brief := s.issue(lifetime)
 		s.give(brief.CertificatePEM, brief.KeyPEM)
 		s.shows(brief)
+		admin, err := s.Gateway.Admin(s.ctx)
+		require.NoError(t, err)
+		stats, err := admin.Get(s.ctx, "/stats/prometheus?filter=expiration_unix_time_seconds")
+		require.NoError(t, err)
+		// What docs/operations.md has people watch.
+		require.Regexp(t, fmt.Sprintf(`(?m)^envoy_listener_ssl_certificate_expiration_unix_time_seconds\{.*\} %d$`, brief.Certificate.NotAfter.Unix()), string(stats))
 		open := s.openAll()
 		time.Sleep(time.Until(brief.Certificate.NotAfter.Add(time.Second)))
 		s.alive(open...)
 		require.NotEqual(t, lab.Answered, s.Workload(us).Get(s.ctx, en, "/").Outcome, "the workload's proxy accepts it")
-		_, err := s.entryShows()
+		_, err = s.entryShows()
 		require.ErrorContains(t, err, "expired")
 
 		fresh := s.issue(0)
@@ -292,6 +320,51 @@ func TestGatewayStartsWithBrokenFiles(t *testing.T) {
 			require.NoError(t, <-started)
 		})
 	}
+}
+
+// TestCertificateForControlPlaneEnds: a gateway whose certificate for the control plane
+// is due to be replaced is made to connect again, warned about if it has no newer one,
+// and in status and metrics. Nothing of that is felt, and nothing is sent again.
+func TestCertificateForControlPlaneEnds(t *testing.T) {
+	r := start(t, nil)
+	r.write("wikipedia.yaml", r.Destination("wikipedia", "", "*.wikipedia.org"))
+	r.write("us.yaml", allow("us", us, en))
+	r.becomes(lab.Answered, us, en)
+	// It begins a minute ago, and so is due in two seconds, with a third to go.
+	brief, err := r.CA.IssueFile("gateway", ca.Request{ID: demo.GatewayID, Lifetime: 33 * time.Second})
+	require.NoError(t, err)
+	require.NoError(t, r.Gateway.Kill())
+	require.NoError(t, r.StartGateway(r.ctx))
+	r.becomes(lab.Answered, us, en)
+	open := r.open(us, en, lab.Active)
+	before, connected := r.updates(), r.nodes()[0].ConnectedAt
+	require.WithinDuration(t, brief.Certificate.NotAfter, r.nodes()[0].CertificateExpires, 0)
+	require.False(t, r.nodes()[0].CertificateDue)
+
+	again := func(within time.Duration) (due bool) {
+		require.Eventually(t, func() bool {
+			nodes := r.nodes()
+			if len(nodes) == 1 && nodes[0].Current && nodes[0].ConnectedAt.After(connected) {
+				connected, due = nodes[0].ConnectedAt, nodes[0].CertificateDue
+				return true
+			}
+			return false
+		}, within, 20*time.Millisecond, "the gateway does not connect again")
+		return due
+	}
+	require.True(t, again(10*time.Second))
+	require.Eventually(t, func() bool { return r.control.log.contain("expires soon, and has not been replaced") }, time.Second, 10*time.Millisecond)
+	_, metrics := r.control.get(t, "/metrics")
+	require.Contains(t, metrics, "sallyport_certificate_expiry_timestamp_seconds ")
+	require.Contains(t, metrics, fmt.Sprintf("sallyport_gateway_certificate_expiry_timestamp_seconds{group=%q} %g\n", demo.Group, float64(brief.Certificate.NotAfter.Unix())))
+
+	fresh, err := r.CA.IssueFile("gateway", ca.Gateway(demo.GatewayID))
+	require.NoError(t, err)
+	require.False(t, again(time.Until(brief.Certificate.NotAfter)+5*time.Second), "at its end at the latest the newer one is shown")
+	require.WithinDuration(t, fresh.Certificate.NotAfter, r.nodes()[0].CertificateExpires, 0)
+	require.Equal(t, before, r.updates(), "it was sent something")
+	r.alive(open)
+	r.reaches(us, en)
 }
 
 func replaceOnce(t *testing.T, in, what, by string) string {

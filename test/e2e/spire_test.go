@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -26,7 +27,9 @@ type spireRig struct {
 func startSPIRE(t *testing.T, alwaysSPIFFE bool) *spireRig {
 	t.Helper()
 	r := &spireRig{agents: make(map[string]*lab.SPIRE)}
-	sockets := t.TempDir()
+	sockets, err := os.MkdirTemp("", "spire") // their paths must be short
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(sockets) })
 	r.rig = rigWith(t, 3*time.Minute, func(o *demo.Options) {
 		o.HTTP = true
 		o.SPIRE = func(s *demo.Stack, id string) (envoy.SPIRE, error) {

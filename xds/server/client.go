@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/x509"
 	"strings"
 	"sync"
 	"time"
@@ -30,6 +31,10 @@ type client struct {
 	nonces uint64
 	// identity is the SPIFFE ID that the gateway proved; empty if it was not asked.
 	identity string
+	// certificate is the one that it proved it with, or nil; looked says that it was
+	// looked at for its end.
+	certificate *x509.Certificate
+	looked      bool
 
 	mu   sync.Mutex
 	node NodeStatus
@@ -91,6 +96,9 @@ func (s *Server) newClient(ctx context.Context, protocol string) (*client, error
 		return nil, err
 	}
 	c.node.Identity = c.identity
+	if c.certificate = s.certificateOf(ctx); c.certificate != nil {
+		c.node.CertificateExpires = c.certificate.NotAfter
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.clients) >= s.maxStreams {

@@ -19,12 +19,8 @@ func (s *Server) provedIdentity(ctx context.Context) (string, error) {
 	if s.tls == nil {
 		return "", nil
 	}
-	p, _ := peer.FromContext(ctx)
-	if p == nil {
-		return "", status.Error(codes.Unauthenticated, "nothing is known of the connection")
-	}
-	info, ok := p.AuthInfo.(credentials.TLSInfo)
-	if !ok || len(info.State.PeerCertificates) == 0 {
+	info, ok := tlsInfo(ctx)
+	if !ok {
 		return "", status.Error(codes.Unauthenticated, "a client certificate is needed")
 	}
 	id, err := x509svid.IDFromCert(info.State.PeerCertificates[0])
@@ -32,6 +28,16 @@ func (s *Server) provedIdentity(ctx context.Context) (string, error) {
 		return "", status.Errorf(codes.Unauthenticated, "the client certificate has no SPIFFE ID: %v", err)
 	}
 	return id.String(), nil
+}
+
+// tlsInfo is what the handshake said, if the other end showed a certificate.
+func tlsInfo(ctx context.Context) (credentials.TLSInfo, bool) {
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return credentials.TLSInfo{}, false
+	}
+	info, ok := p.AuthInfo.(credentials.TLSInfo)
+	return info, ok && len(info.State.PeerCertificates) > 0
 }
 
 // of is the group that a client's configuration is of, or nil. With

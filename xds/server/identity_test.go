@@ -3,6 +3,7 @@ package server_test
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"net"
 	"path/filepath"
 	"strings"
@@ -66,15 +67,29 @@ func (g *guarded) republish() {
 	require.NoError(g.t, g.Publish(g.generation, groups))
 }
 
+// withCertificate dials with one certificate, and looks at it for streams.
+func (g *guarded) withCertificate(id string, lifetime time.Duration) (*grpc.ClientConn, *x509.Certificate) {
+	g.t.Helper()
+	credential, err := g.authority.Issue(ca.Request{ID: id, Lifetime: lifetime})
+	require.NoError(g.t, err)
+	return g.dialled(&tls.Config{Certificates: []tls.Certificate{credential.TLS()}}), credential.Certificate
+}
+
 // as dials with a certificate for the identity, or without one.
 func (g *guarded) as(id string) *grpc.ClientConn {
 	g.t.Helper()
-	config := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: g.authority.Pool(), ServerName: "fleet", NextProtos: []string{"h2"}}
+	config := &tls.Config{}
 	if id != "" {
 		credential, err := g.authority.Issue(ca.Workload(id))
 		require.NoError(g.t, err)
 		config.Certificates = []tls.Certificate{credential.TLS()}
 	}
+	return g.dialled(config)
+}
+
+func (g *guarded) dialled(config *tls.Config) *grpc.ClientConn {
+	g.t.Helper()
+	config.MinVersion, config.RootCAs, config.ServerName, config.NextProtos = tls.VersionTLS12, g.authority.Pool(), "fleet", []string{"h2"}
 	conn, err := grpc.NewClient("passthrough:fleet",
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return g.listener.DialContext(ctx) }),
 		grpc.WithTransportCredentials(credentials.NewTLS(config)))

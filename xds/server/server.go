@@ -107,6 +107,7 @@ type Server struct {
 	receipts map[string][]Receipt
 	totals   map[string]*Totals
 	strange  strangers
+	warned   warned
 }
 
 // New makes a server that has nothing to serve yet: gateways that connect wait.
@@ -143,7 +144,7 @@ func New(o Options) *Server {
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	transport := insecure.NewCredentials()
 	if s.tls != nil {
-		transport = credentials.NewTLS(s.tls)
+		transport = expiring{credentials.NewTLS(s.tls)}
 	}
 	g := grpc.NewServer(
 		grpc.Creds(transport),

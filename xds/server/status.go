@@ -56,11 +56,16 @@ type NodeStatus struct {
 	ID    string `json:"id"`
 	Group string `json:"group"`
 	// Identity is the SPIFFE ID that it proved; empty if it was not asked for one.
-	Identity     string    `json:"identity,omitempty"`
-	EnvoyVersion string    `json:"envoyVersion,omitempty"`
-	Peer         string    `json:"peer"`
-	Protocol     string    `json:"protocol"`
-	ConnectedAt  time.Time `json:"connectedAt"`
+	Identity string `json:"identity,omitempty"`
+	// CertificateExpires is the end of the certificate that it proved it with, and
+	// CertificateDue says that it should have been replaced by now: see the function.
+	// It is the one that was shown when the gateway connected last.
+	CertificateExpires time.Time `json:"certificateExpires,omitzero"`
+	CertificateDue     bool      `json:"certificateDue,omitempty"`
+	EnvoyVersion       string    `json:"envoyVersion,omitempty"`
+	Peer               string    `json:"peer"`
+	Protocol           string    `json:"protocol"`
+	ConnectedAt        time.Time `json:"connectedAt"`
 	// Known says that the group is served.
 	Known bool `json:"known"`
 	// Current says that the gateway accepted all that its group is served, and
@@ -167,6 +172,7 @@ func (c *client) snapshot(p *publication, receipts map[string][]Receipt, now tim
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	out := c.node
+	out.CertificateDue = c.certificate != nil && !now.Before(CertificateDue(c.certificate.NotBefore, c.certificate.NotAfter))
 	out.Types = []TypeStatus{}
 	out.Generation = c.progress.accepted
 	out.Receipts = append([]NodeReceipt{}, c.progress.receipts...)

@@ -191,6 +191,7 @@ func bringUpToDate[Q request, R any](c *client, str connection[Q, R], p protocol
 	if g == nil {
 		return nil
 	}
+	c.warnOfEnd()
 	for _, typeURL := range snapshot.Types() {
 		sub := c.subscriptions[typeURL]
 		if sub == nil {
