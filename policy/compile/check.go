@@ -22,6 +22,7 @@ const soon = 14 * 24 * time.Hour
 func (c *compiler) checkDuplicates() {
 	duplicates(&c.diags, "EgressPolicy", c.docs.Policies, func(p *syntax.EgressPolicy) *syntax.Meta { return &p.Meta })
 	duplicates(&c.diags, "Destination", c.docs.Destinations, func(d *syntax.Destination) *syntax.Meta { return &d.Meta })
+	duplicates(&c.diags, "Delegation", c.docs.Delegations, func(d *syntax.Delegation) *syntax.Meta { return &d.Meta })
 	duplicates(&c.diags, "EgressGateway", c.docs.Gateways, func(g *syntax.EgressGateway) *syntax.Meta { return &g.Meta })
 }
 

@@ -66,6 +66,7 @@ func (c *compiler) check() {
 	c.checkPolicies()
 	c.checkDestinations()
 	c.checkGateways()
+	c.checkDelegations()
 	c.diags = append(c.diags, istio.CheckRules(&c.docs, !c.partial)...)
 }
 
@@ -77,6 +78,7 @@ func newCompiler(docs *syntax.Documents, now time.Time) *compiler {
 	c.docs.Policies = sortedBy(c.docs.Policies, func(p *syntax.EgressPolicy) *syntax.Meta { return &p.Meta })
 	c.docs.Destinations = sortedBy(c.docs.Destinations, func(d *syntax.Destination) *syntax.Meta { return &d.Meta })
 	c.docs.Gateways = sortedBy(c.docs.Gateways, func(g *syntax.EgressGateway) *syntax.Meta { return &g.Meta })
+	c.docs.Delegations = sortedBy(c.docs.Delegations, func(d *syntax.Delegation) *syntax.Meta { return &d.Meta })
 	return c
 }
 

@@ -18,7 +18,7 @@ func networkingKinds() []string {
 }
 
 func nativeKinds() []string {
-	return []string{"EgressPolicy", "Destination", "EgressGateway", "PolicyTest"}
+	return []string{"EgressPolicy", "Destination", "EgressGateway", "PolicyTest", "Delegation"}
 }
 
 // The API groups of what is read.

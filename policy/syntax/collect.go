@@ -18,6 +18,7 @@ func (c *collector) add(to *Documents, from Documents) {
 	to.Destinations = natives(c, to.Destinations, from.Destinations, "Destination", func(d *Destination) *Meta { return &d.Meta })
 	to.Gateways = take(c, to.Gateways, from.Gateways, "EgressGateway", func(g *EgressGateway) *Meta { return &g.Meta })
 	to.Tests = natives(c, to.Tests, from.Tests, "PolicyTest", func(t *PolicyTest) *Meta { return &t.Meta })
+	to.Delegations = take(c, to.Delegations, from.Delegations, "Delegation", func(d *Delegation) *Meta { return &d.Meta })
 	istio, more := &to.Istio, from.Istio
 	istio.AuthorizationPolicies = istios(c, istio.AuthorizationPolicies, more.AuthorizationPolicies, "AuthorizationPolicy", func(p *AuthorizationPolicy) *Meta { return &p.Meta })
 	istio.ServiceEntries = istios(c, istio.ServiceEntries, more.ServiceEntries, "ServiceEntry", func(e *ServiceEntry) *Meta { return &e.Meta })

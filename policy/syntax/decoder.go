@@ -107,6 +107,7 @@ func newLanguage() *language {
 			newKind("Destination", destination(), func(docs *Documents, d *Destination) { docs.Destinations = append(docs.Destinations, d) }),
 			newKind("EgressGateway", egressGateway(), func(docs *Documents, g *EgressGateway) { docs.Gateways = append(docs.Gateways, g) }),
 			newKind("PolicyTest", policyTest(), func(docs *Documents, t *PolicyTest) { docs.Tests = append(docs.Tests, t) }),
+			newKind("Delegation", delegation(), func(docs *Documents, d *Delegation) { docs.Delegations = append(docs.Delegations, d) }),
 		},
 		istios: []documentKind{
 			newKind("AuthorizationPolicy", authorizationPolicy(), func(docs *Documents, p *AuthorizationPolicy) {

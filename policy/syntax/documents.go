@@ -23,6 +23,7 @@ type Documents struct {
 	Destinations []*Destination
 	Gateways     []*EgressGateway
 	Tests        []*PolicyTest
+	Delegations  []*Delegation
 	Istio        Istio
 }
 
