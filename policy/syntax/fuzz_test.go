@@ -113,7 +113,7 @@ func fuzzDecode(t *testing.T, schema *jsonschema.Schema, content string, isJSON 
 // they must mean the same in JSON.
 func fuzzNative(t *testing.T, schema *jsonschema.Schema, docs *Documents, nodes []*node) {
 	var d Decoder
-	require.Equal(t, len(nodes), len(docs.Policies)+len(docs.Destinations)+len(docs.Gateways)+len(docs.Tests))
+	require.Equal(t, len(nodes), len(docs.Policies)+len(docs.Destinations)+len(docs.Gateways)+len(docs.Tests)+len(docs.Delegations))
 	var text strings.Builder
 	for _, n := range nodes {
 		require.NoError(t, schema.Validate(asEditor(n)), "only the schema refuses it")
