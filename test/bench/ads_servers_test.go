@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"net"
 	"testing"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -22,7 +23,8 @@ import (
 // adsServer is a server of snapshots. Each call of publish replaces what all
 // gateways of the group are given.
 type adsServer struct {
-	service discovery.AggregatedDiscoveryServiceServer
+	// serve answers gateways until the context ends.
+	serve   func(ctx context.Context, l net.Listener) error
 	publish func(b *testing.B, s *snapshot.Snapshot)
 }
 
@@ -30,7 +32,7 @@ type adsServer struct {
 func ourServer() adsServer {
 	s := server.New(server.Options{})
 	generation := uint64(0)
-	return adsServer{s, func(b *testing.B, snap *snapshot.Snapshot) {
+	return adsServer{s.Serve, func(b *testing.B, snap *snapshot.Snapshot) {
 		generation++
 		require.NoError(b, s.Publish(generation, []server.Group{{Name: demo.Group, Snapshot: snap}}))
 	}}
@@ -39,11 +41,12 @@ func ourServer() adsServer {
 // theirServer is go-control-plane's snapshot cache with its stream handlers.
 func theirServer() adsServer {
 	c := cache.NewSnapshotCache(true, byGroup{}, nil)
+	streams := &theirStreams{
+		sotw:  sotw.NewServer(context.Background(), c, quiet{}),
+		delta: delta.NewServer(context.Background(), c, quiet{}),
+	}
 	return adsServer{
-		&theirStreams{
-			sotw:  sotw.NewServer(context.Background(), c, quiet{}),
-			delta: delta.NewServer(context.Background(), c, quiet{}),
-		},
+		streams.serve,
 		func(b *testing.B, snap *snapshot.Snapshot) {
 			require.NoError(b, c.SetSnapshot(context.Background(), demo.Group, prepare(snap)))
 		},
@@ -113,16 +116,23 @@ func (quiet) OnStreamResponse(context.Context, int64, *discovery.DiscoveryReques
 func (quiet) OnStreamDeltaResponse(int64, *discovery.DeltaDiscoveryRequest, *discovery.DeltaDiscoveryResponse) {
 }
 
-// start serves on loopback, with the same gRPC server for both.
+// serve is what go-control-plane's documentation has.
+func (s *theirStreams) serve(ctx context.Context, l net.Listener) error {
+	g := grpc.NewServer(grpc.MaxRecvMsgSize(4 << 20))
+	discovery.RegisterAggregatedDiscoveryServiceServer(g, s)
+	defer context.AfterFunc(ctx, g.Stop)()
+	return g.Serve(l)
+}
+
+// start serves on loopback.
 func (s adsServer) start(b *testing.B) (address string, stop func()) {
 	b.Helper()
-	g := grpc.NewServer(grpc.MaxRecvMsgSize(4 << 20))
-	discovery.RegisterAggregatedDiscoveryServiceServer(g, s.service)
+	ctx, cancel := context.WithCancel(context.Background())
 	l := listen(b)
 	served := make(chan error, 1)
-	go func() { served <- g.Serve(l) }()
+	go func() { served <- s.serve(ctx, l) }()
 	return l.Addr().String(), func() {
-		g.Stop()
+		cancel()
 		require.NoError(b, <-served)
 	}
 }

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -173,13 +174,25 @@ func ownCPU() time.Duration {
 // (proc(5), clear_refs).
 func forgetPeak(b *testing.B) {
 	b.Helper()
-	require.NoError(b, os.WriteFile("/proc/self/clear_refs", []byte("5"), 0))
+	forgetPeakOf(b, os.Getpid())
+}
+
+// forgetPeakOf is the same of another process.
+func forgetPeakOf(b *testing.B, pid int) {
+	b.Helper()
+	require.NoError(b, os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0))
 }
 
 // peak is the most memory this process has had since then, in MB.
 func peak(b *testing.B) float64 {
 	b.Helper()
-	text, err := os.ReadFile("/proc/self/status")
+	return peakOf(b, os.Getpid())
+}
+
+// peakOf is the same of another process.
+func peakOf(b *testing.B, pid int) float64 {
+	b.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	require.NoError(b, err)
 	_, rest, found := strings.Cut(string(text), "VmHWM:")
 	require.True(b, found)

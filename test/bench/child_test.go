@@ -31,6 +31,15 @@ type child struct {
 // is not nil.
 func startChild(b *testing.B, log io.Writer, name string, args ...string) *child {
 	b.Helper()
+	c := launch(b, log, name, args...)
+	b.Cleanup(c.stop)
+	return c
+}
+
+// launch is startChild for a program that several benchmarks use: it must be
+// stopped, and ends with this process at the latest.
+func launch(b *testing.B, log io.Writer, name string, args ...string) *child {
+	b.Helper()
 	c := &child{cmd: exec.Command(name, args...), done: make(chan struct{}), tail: &tail{}}
 	c.cmd.Stdout, c.cmd.Stderr = c.tail, c.tail
 	if log != nil {
@@ -52,7 +61,6 @@ func startChild(b *testing.B, log io.Writer, name string, args ...string) *child
 		}
 	}()
 	require.NoError(b, <-started)
-	b.Cleanup(c.stop)
 	return c
 }
 
