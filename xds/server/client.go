@@ -8,7 +8,6 @@ import (
 	"time"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	"github.com/envoyproxy/go-control-plane/pkg/server/stream/v3"
 	"github.com/sirupsen/logrus"
 	statuspb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
@@ -47,26 +46,6 @@ type client struct {
 	// progress what came of that and of those before.
 	settled  uint64
 	progress progress
-}
-
-// subscription is what a gateway asked for, and has, of one type.
-type subscription struct {
-	stream.Subscription
-	typeURL string
-	// accepted is the version that the gateway accepted on an earlier stream,
-	// if it said so.
-	accepted string
-	// answered says that the gateway's first request was answered, or needed
-	// no answer.
-	answered bool
-	// sent is the last response, and waiting that its ACK or NACK is due.
-	sent    response
-	waiting bool
-	// upToDate is the version of all resources of the type at which there was
-	// nothing left to send; empty if that is not known.
-	upToDate string
-	rejected rejected
-	status   TypeStatus
 }
 
 // response is what is remembered of one.
@@ -192,27 +171,27 @@ func (c *client) answer(sub *subscription, failure *statuspb.Status) {
 	c.server.countNACK(c)
 	c.mu.Lock()
 	sub.waiting, sub.status.NACK = false, &nack
-	sub.rejected.add(faulty, certain, sub.ReturnedResources())
+	sub.rejected.add(faulty, certain, sub.has())
 	c.mu.Unlock()
 	c.log().WithFields(nack.fields()).WithField("type", kind(sub.typeURL)).
 		Error("a gateway rejected its configuration, and keeps the one it had; it is sent the next version that differs")
 }
 
 // remember records a response that is about to be sent.
-func (c *client) remember(sub *subscription, r response, returned map[string]string) {
+func (c *client) remember(sub *subscription, r response, out outgoing) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r.at = time.Now()
 	sub.sent, sub.waiting, sub.answered = r, true, true
-	sub.SetReturnedResources(returned)
-	sub.rejected.sending(r.names, returned)
+	sub.took(out)
+	sub.rejected.sending(r.names, sub.has())
 	sub.status.SentVersion, sub.status.SentAt, sub.status.Nonce = r.version, c.server.now(), r.nonce
 }
 
 // has records that there is nothing left to send.
 func (c *client) has(sub *subscription, version string) {
 	sub.upToDate = version
-	if sub.sent.nonce == "" && len(sub.ReturnedResources()) > 0 {
+	if sub.sent.nonce == "" && len(sub.has()) > 0 {
 		c.mu.Lock()
 		sub.status.ACKedVersion = version // on an earlier stream
 		c.mu.Unlock()

@@ -280,3 +280,45 @@ func TestDeltaSecretsOneByOne(t *testing.T) {
 	c.ack(third)
 	f.current("one")
 }
+
+// What one gateway does to its subscription is nothing to others that have the
+// same, although they share what is remembered of that.
+func TestDeltaStatesAreApart(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	f.publish("egress", small(t, "1"))
+	odd, plain := f.delta(), f.delta()
+	for id, c := range map[string]*deltaClient{"odd": odd, "plain": plain} {
+		c.connect(id, "egress")
+		f.current(id)
+	}
+	// It asks for everything, and for one by name, and then no longer for that: the
+	// protocol has it sent again.
+	odd.send(&discovery.DeltaDiscoveryRequest{TypeUrl: listeners, ResourceNamesSubscribe: []string{"*", "in"}})
+	odd.send(&discovery.DeltaDiscoveryRequest{TypeUrl: listeners, ResourceNamesUnsubscribe: []string{"in"}})
+	r := odd.expect(listeners)
+	require.Equal(t, []string{"in"}, deltaNames(r))
+	odd.ack(r)
+	f.publish("egress", small(t, "2"))
+	for id, c := range map[string]*deltaClient{"odd": odd, "plain": plain} {
+		r := c.expect(listeners)
+		require.Equal(t, []string{"in"}, deltaNames(r), id)
+		c.ack(r)
+		f.current(id)
+	}
+	// From everything to one.
+	odd.send(&discovery.DeltaDiscoveryRequest{TypeUrl: listeners, ResourceNamesSubscribe: []string{"other"}})
+	odd.send(&discovery.DeltaDiscoveryRequest{TypeUrl: listeners, ResourceNamesUnsubscribe: []string{"*"}})
+	odd.send(&discovery.DeltaDiscoveryRequest{TypeUrl: secrets, ResourceNamesSubscribe: []string{"none"}}) // once this is seen, so were those
+	require.Eventually(t, func() bool { return len(f.node("odd").Types) == 3 }, patience, time.Millisecond)
+	res := small(t, "3")
+	res.Listeners[1] = entry(t, "other", "3", "b")
+	f.publish("egress", res)
+	r = odd.expect(listeners)
+	require.Equal(t, []string{"other"}, deltaNames(r))
+	odd.ack(r)
+	r = plain.expect(listeners)
+	require.Equal(t, []string{"in", "other"}, deltaNames(r))
+	plain.ack(r)
+	f.current("plain")
+}

@@ -1,6 +1,10 @@
 package server
 
-import "time"
+import (
+	"time"
+
+	"sallyport/xds/snapshot"
+)
 
 // SetPatience shortens how long gateways may take to answer. Call it before
 // Serve.
@@ -9,7 +13,7 @@ func (s *Server) SetPatience(d time.Duration) { s.answerWithin = d }
 // Limits that tests refer to.
 const (
 	MaxStrangers = maxStrangers
-	PartSize     = partSize
+	PartSize     = snapshot.PartSize
 )
 
 // Clean is what makes a client's words fit for logs.

@@ -75,6 +75,9 @@ func (s *Server) settled(c *client, p *published) NodeReceipt {
 	if first {
 		level = logrus.InfoLevel
 	}
+	if !s.log.IsLevelEnabled(level) {
+		return receipt
+	}
 	c.log().WithFields(logrus.Fields{"generation": p.generation, "ms": took.Milliseconds()}).
 		Log(level, "a gateway accepted the generation")
 	return receipt

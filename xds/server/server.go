@@ -8,6 +8,11 @@
 // latest state next, not every one in between. Publishing only wakes the
 // streams, so no gateway can delay another.
 //
+// What is sent is marshalled once (package snapshot): of a response, only the head
+// is a stream's own, and gateways that have the same share what is remembered of
+// that. So a stream costs the connection's buffers, whatever the size of the policy,
+// and an edit costs a stream what goes through its connection.
+//
 // What each stream guarantees:
 //
 //   - Clusters are sent before the secrets and listeners of the same snapshot,
@@ -65,6 +70,12 @@ const (
 	// find another replica. It is sent only what differs, which is nothing.
 	connectionAge   = time.Hour
 	connectionGrace = 10 * time.Second
+
+	// What a connection may have under way to the server, in bytes, of which most
+	// are versions of resources when a gateway comes back; and how much is read
+	// from it at a time. A gateway that is connected says little.
+	connectionWindow = 256 << 10
+	readBuffer       = 4 << 10
 
 	// keepaliveFloor is how often a gateway may ping.
 	keepaliveFloor = 5 * time.Second
@@ -153,6 +164,9 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		grpc.KeepaliveParams(keepalive.ServerParameters{
 			Time: keepaliveInterval, Timeout: keepaliveTimeout, MaxConnectionAge: connectionAge, MaxConnectionAgeGrace: connectionGrace,
 		}),
+		grpc.ForceServerCodecV2(newCodec()),
+		grpc.ReadBufferSize(readBuffer),
+		grpc.InitialWindowSize(connectionWindow), grpc.InitialConnWindowSize(connectionWindow),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveFloor, PermitWithoutStream: true}),
 	)
 	// Only ADS: the services of single types, and their unary methods, are left

@@ -5,7 +5,6 @@ import (
 
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/server/stream/v3"
-	"google.golang.org/protobuf/types/known/anypb"
 
 	"sallyport/xds/snapshot"
 )
@@ -32,37 +31,50 @@ func (sotw) update(sub *subscription, req *discovery.DiscoveryRequest) bool {
 	if sub.sent.nonce != "" && req.GetResponseNonce() != sub.sent.nonce {
 		return false
 	}
+	if len(req.GetResourceNames()) > 0 {
+		sub.own()
+	}
 	sub.SetResourceSubscription(req.GetResourceNames())
+	if !sub.IsWildcard() {
+		sub.state = nil // one that asked for everything, and now for nothing, has nothing
+	}
 	return true
 }
 
-func (sotw) next(sub *subscription, s *snapshot.Snapshot, nonce string) (outgoing[*discovery.DiscoveryResponse], bool) {
-	items := wanted(sub, s)
-	out := outgoing[*discovery.DiscoveryResponse]{returned: make(map[string]string, len(items))}
-	for _, item := range items {
-		out.returned[item.Name] = item.Version
+func (sotw) next(sub *subscription, s *snapshot.Snapshot, nonce string) (outgoing, bool) {
+	if sub.IsWildcard() {
+		return everything(sub, s, nonce)
 	}
-	if !sub.answered && sub.accepted == s.GetVersion(sub.typeURL) {
-		sub.answered = true
-		sub.SetReturnedResources(out.returned)
+	out := outgoing{returned: make(map[string]string)}
+	var items []*snapshot.Item
+	for _, item := range s.Items(sub.typeURL) {
+		if _, ok := sub.SubscribedResources()[item.Name]; ok {
+			items = append(items, item)
+			out.names = append(out.names, item.Name)
+			out.returned[item.Name] = item.Version
+		}
 	}
 	// What was sent is what counts, accepted or not: comparing with the version
 	// that the gateway accepted would send a rejected one again and again.
-	if sub.answered && maps.Equal(out.returned, sub.ReturnedResources()) {
-		return out, false
-	}
-	if !sub.IsWildcard() && len(items) == 0 {
+	if len(items) == 0 || sub.answered && maps.Equal(out.returned, sub.ReturnedResources()) {
 		return out, false // what was named may come yet
 	}
-	out.message = &discovery.DiscoveryResponse{
-		TypeUrl:     sub.typeURL,
-		VersionInfo: s.GetVersion(sub.typeURL),
-		Nonce:       nonce,
-		Resources:   make([]*anypb.Any, len(items)),
-	}
-	for i, item := range items {
-		out.message.Resources[i] = item.Packed.GetResource()
-		out.names = append(out.names, item.Name)
-	}
+	out.message = newResponse(sub.typeURL, s.GetVersion(sub.typeURL), nonce, sotwBody(items))
 	return out, true
+}
+
+// everything is next for a gateway that asks for it.
+func everything(sub *subscription, s *snapshot.Snapshot, nonce string) (outgoing, bool) {
+	all, names := s.All(sub.typeURL)
+	if !sub.answered && sub.accepted == s.GetVersion(sub.typeURL) {
+		sub.answered = true
+		sub.state = all
+	}
+	if sub.answered && s.Update(sub.typeURL, sub.share(s)).IsEmpty() {
+		return outgoing{}, false
+	}
+	return outgoing{
+		message: newResponse(sub.typeURL, s.GetVersion(sub.typeURL), nonce, sotwBody(s.Items(sub.typeURL))),
+		names:   names, state: all,
+	}, true
 }

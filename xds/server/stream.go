@@ -38,15 +38,15 @@ type request interface {
 	GetErrorDetail() *statuspb.Status
 }
 
-// connection is a stream of either protocol.
-type connection[Q request, R any] interface {
+// connection is a stream of either protocol. What it sends is encoded already.
+type connection[Q request] interface {
 	Context() context.Context
 	Recv() (Q, error)
-	Send(R) error
+	SendMsg(message any) error
 }
 
 // protocol is what the two protocols differ in.
-type protocol[Q request, R any] interface {
+type protocol[Q request] interface {
 	name() string
 	// open makes the subscription that the first request of a type asks for,
 	// with what the gateway has already.
@@ -56,19 +56,21 @@ type protocol[Q request, R any] interface {
 	update(*subscription, Q) bool
 	// next makes the response that brings the gateway up to date. It returns
 	// false if nothing is to be sent.
-	next(*subscription, *snapshot.Snapshot, string) (outgoing[R], bool)
+	next(*subscription, *snapshot.Snapshot, string) (outgoing, bool)
 }
 
-// outgoing is a response, and what the gateway has when it has taken it.
-type outgoing[R any] struct {
-	message  R
+// outgoing is a response, and what the gateway has when it has taken it: state, if
+// it asks for everything, otherwise returned.
+type outgoing struct {
+	message  encoded
 	partial  bool
 	names    []string
+	state    *snapshot.State
 	returned map[string]string
 }
 
 // serve is the life of one stream.
-func serve[Q request, R any](s *Server, str connection[Q, R], p protocol[Q, R]) error {
+func serve[Q request](s *Server, str connection[Q], p protocol[Q]) error {
 	c, err := s.newClient(str.Context(), p.name())
 	if err != nil {
 		return err
@@ -131,7 +133,7 @@ func serve[Q request, R any](s *Server, str connection[Q, R], p protocol[Q, R]) 
 
 // take processes a request: who is asking, for what, and what came of the last
 // response.
-func take[Q request, R any](c *client, p protocol[Q, R], req Q) error {
+func take[Q request](c *client, p protocol[Q], req Q) error {
 	if err := c.identify(req.GetNode()); err != nil {
 		return err
 	}
@@ -178,7 +180,7 @@ func reasonable(names map[string]struct{}) error {
 
 // bringUpToDate sends what the gateway lacks of the latest snapshot, clusters
 // first.
-func bringUpToDate[Q request, R any](c *client, str connection[Q, R], p protocol[Q, R]) error {
+func bringUpToDate[Q request](c *client, str connection[Q], p protocol[Q]) error {
 	if !c.node.identified {
 		return nil
 	}
@@ -202,7 +204,7 @@ func bringUpToDate[Q request, R any](c *client, str connection[Q, R], p protocol
 			nonce := strconv.FormatUint(c.nonces+1, 10)
 			if out, ok := p.next(sub, g.Snapshot, nonce); ok {
 				c.nonces++
-				c.remember(sub, response{nonce: nonce, version: version, generation: g.generation, partial: out.partial, names: out.names}, out.returned)
+				c.remember(sub, response{nonce: nonce, version: version, generation: g.generation, partial: out.partial, names: out.names}, out)
 				if err := send(str, out.message, c.server.answerWithin); err != nil {
 					return err
 				}
@@ -229,9 +231,9 @@ func usedByOthers(typeURL string) bool {
 
 // send gives up on a gateway that does not read: returning ends the stream, and
 // with it the attempt.
-func send[Q request, R any](str connection[Q, R], message R, within time.Duration) error {
+func send[Q request](str connection[Q], message encoded, within time.Duration) error {
 	sent := make(chan error, 1)
-	go func() { sent <- str.Send(message) }()
+	go func() { sent <- str.SendMsg(message) }()
 	timeout := time.NewTimer(within)
 	defer timeout.Stop()
 	select {

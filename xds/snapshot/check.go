@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 )
 
 // CheckError says why a snapshot must not be published: every reference that
@@ -53,7 +51,7 @@ func check(clusters, secrets, listeners, routes *set) error {
 				switch to := listeners.byName[name]; {
 				case to == nil:
 					report("listener %q does not exist", name)
-				case to.Message.(*listener.Listener).GetInternalListener() == nil:
+				case !to.refs.isInternal:
 					report("listener %q is not an internal one", name)
 				}
 			}

@@ -25,6 +25,8 @@ type references struct {
 	secrets  []string
 	routes   []string
 	internal []string
+	// isInternal says of a listener that endpoints may lead to it.
+	isInternal bool
 	// problems are references that can be judged without other resources, or
 	// not at all.
 	problems []string
@@ -43,15 +45,18 @@ func referencesOf(m proto.Message) *references {
 		packed:   make(map[string]bool),
 	}
 	w.message(m.ProtoReflect())
+	isInternal := false
 	if l, ok := m.(*listener.Listener); ok {
 		w.chains(l)
+		isInternal = l.GetInternalListener() != nil
 	}
 	return &references{
-		clusters: slices.Sorted(maps.Keys(w.clusters)),
-		secrets:  slices.Sorted(maps.Keys(w.secrets)),
-		routes:   slices.Sorted(maps.Keys(w.routes)),
-		internal: slices.Sorted(maps.Keys(w.internal)),
-		problems: slices.Sorted(maps.Keys(w.problems)),
+		isInternal: isInternal,
+		clusters:   slices.Sorted(maps.Keys(w.clusters)),
+		secrets:    slices.Sorted(maps.Keys(w.secrets)),
+		routes:     slices.Sorted(maps.Keys(w.routes)),
+		internal:   slices.Sorted(maps.Keys(w.internal)),
+		problems:   slices.Sorted(maps.Keys(w.problems)),
 	}
 }
 

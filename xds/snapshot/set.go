@@ -11,8 +11,8 @@ import (
 
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/anypb"
 
 	"sallyport/xds/translate"
 )
@@ -26,6 +26,9 @@ type Item struct {
 	// as the state-of-the-world protocol does: marshalled once, shared by every
 	// stream and by later snapshots.
 	Packed *discovery.Resource
+	// Delta and SotW are the field `resources` of a response in the one protocol and
+	// in the other. They are the memory of Packed.
+	Delta, SotW mem.Buffer
 	// Retired marks a cluster that the resources no longer have.
 	Retired bool
 
@@ -38,25 +41,22 @@ func (i *Item) Size() int { return len(i.Packed.GetResource().GetValue()) }
 // set is the resources of one type.
 type set struct {
 	typeURL string
-	// items are in the order of sending, by name where nothing else matters.
-	items    []*Item
-	byName   map[string]*Item
-	versions map[string]string
-	version  string
+	// items are in the order of sending, by name where nothing else matters, and
+	// sorted are those that are not retired, by name.
+	items, sorted []*Item
+	byName        map[string]*Item
+	// state is that of a gateway that has all of them, and names are theirs in the
+	// order of sending.
+	state *State
+	names []string
 }
 
-func emptySet(typeURL string) *set { return &set{typeURL: typeURL} }
+func emptySet(typeURL string) *set { return &set{typeURL: typeURL, state: &State{}} }
 
-// holds reports whether the resources are those of the set, its retired ones
-// aside.
+// holds reports whether the resources are those of the set, in whatever order, its
+// retired ones aside.
 func (s *set) holds(resources []translate.Resource) bool {
-	live := 0
-	for _, item := range s.items {
-		if !item.Retired {
-			live++
-		}
-	}
-	if live != len(resources) {
+	if len(s.sorted) != len(resources) {
 		return false
 	}
 	for _, r := range resources {
@@ -67,8 +67,9 @@ func (s *set) holds(resources []translate.Resource) bool {
 	return true
 }
 
-// newSet takes over from prev what did not change, and packs the rest.
-func newSet(prev *set, resources []translate.Resource) (*set, error) {
+// newSet takes over from prev what did not change, and packs the rest, unless that
+// was made already.
+func newSet(prev *set, resources []translate.Resource, made map[string]*Item) (*set, error) {
 	s := &set{
 		typeURL: prev.typeURL,
 		items:   make([]*Item, 0, len(resources)),
@@ -76,7 +77,7 @@ func newSet(prev *set, resources []translate.Resource) (*set, error) {
 	}
 	var errs []error
 	for _, r := range resources {
-		item, err := s.item(prev, r)
+		item, err := s.item(prev, r, made[r.Name])
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -84,6 +85,7 @@ func newSet(prev *set, resources []translate.Resource) (*set, error) {
 		s.add(item)
 	}
 	slices.SortFunc(s.items, func(a, b *Item) int { return strings.Compare(a.Name, b.Name) })
+	s.sorted = slices.Clone(s.items)
 	return s, errors.Join(errs...)
 }
 
@@ -92,15 +94,12 @@ func (s *set) add(item *Item) {
 	s.byName[item.Name] = item
 }
 
-func (s *set) item(prev *set, r translate.Resource) (*Item, error) {
-	kind := kindOf(s.typeURL)
-	switch {
-	case r.Name == "" || r.Version == "" || r.Message == nil:
-		return nil, fmt.Errorf("%s %q: a resource needs a name, a version and a message", kind, r.Name)
-	case s.byName[r.Name] != nil:
-		return nil, fmt.Errorf("%s %q is there twice", kind, r.Name)
+// item is the resource as it was in prev, or as it was made, or is made now.
+func (s *set) item(prev *set, r translate.Resource, made *Item) (*Item, error) {
+	if s.byName[r.Name] != nil {
+		return nil, fmt.Errorf("%s %q is there twice", kindOf(s.typeURL), r.Name)
 	}
-	if old := prev.byName[r.Name]; old != nil && old.Version == r.Version {
+	if old := prev.byName[r.Name]; old != nil && old.Version == r.Version && r.Message != nil {
 		if !old.Retired {
 			return old, nil
 		}
@@ -108,7 +107,18 @@ func (s *set) item(prev *set, r translate.Resource) (*Item, error) {
 		revived.Retired = false
 		return &revived, nil
 	}
-	if url := "type.googleapis.com/" + string(proto.MessageName(r.Message)); url != s.typeURL {
+	if made != nil && made.Version == r.Version {
+		return made, nil
+	}
+	return newItem(s.typeURL, r)
+}
+
+func newItem(typeURL string, r translate.Resource) (*Item, error) {
+	kind := kindOf(typeURL)
+	if r.Name == "" || r.Version == "" || r.Message == nil {
+		return nil, fmt.Errorf("%s %q: a resource needs a name, a version and a message", kind, r.Name)
+	}
+	if url := "type.googleapis.com/" + string(proto.MessageName(r.Message)); url != typeURL {
 		return nil, fmt.Errorf("%s %q is a %s", kind, r.Name, url)
 	}
 	if named, ok := r.Message.(interface{ GetName() string }); !ok || named.GetName() != r.Name {
@@ -120,17 +130,9 @@ func (s *set) item(prev *set, r translate.Resource) (*Item, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s %q: %w", kind, r.Name, err)
 	}
-	return &Item{
-		Name:    r.Name,
-		Version: r.Version,
-		Message: r.Message,
-		Packed: &discovery.Resource{
-			Name:     r.Name,
-			Version:  r.Version,
-			Resource: &anypb.Any{TypeUrl: s.typeURL, Value: raw},
-		},
-		refs: referencesOf(r.Message),
-	}, nil
+	item := &Item{Name: r.Name, Version: r.Version, Message: r.Message, refs: referencesOf(r.Message)}
+	item.Packed, item.Delta, item.SotW = pack(typeURL, r.Name, r.Version, raw)
+	return item, nil
 }
 
 // retire keeps what prev served and the set no longer has. What was retired in
@@ -147,21 +149,25 @@ func (s *set) retire(prev *set) {
 
 // finish computes what depends on all items.
 func (s *set) finish() *set {
-	s.versions = make(map[string]string, len(s.items))
-	names := make([]string, len(s.items))
-	for i, item := range s.items {
-		s.versions[item.Name] = item.Version
-		names[i] = item.Name
+	versions := make(map[string]string, len(s.items))
+	byName := s.sorted
+	if len(s.items) > len(s.sorted) { // some are retired
+		byName = slices.Clone(s.items)
+		slices.SortFunc(byName, func(a, b *Item) int { return strings.Compare(a.Name, b.Name) })
 	}
-	slices.Sort(names)
 	h := sha256.New()
 	var buf []byte
-	for _, name := range names {
-		buf = appendString(buf[:0], name)
-		buf = appendString(buf, s.versions[name])
+	for _, item := range byName {
+		versions[item.Name] = item.Version
+		buf = appendString(buf[:0], item.Name)
+		buf = appendString(buf, item.Version)
 		_, _ = h.Write(buf) // a hash's Write never fails
 	}
-	s.version = hex.EncodeToString(h.Sum(nil)[:12])
+	s.state = &State{versions: versions, version: hex.EncodeToString(h.Sum(nil)[:12]), shared: true}
+	s.names = make([]string, len(s.items))
+	for i, item := range s.items {
+		s.names[i] = item.Name
+	}
 	return s
 }
 

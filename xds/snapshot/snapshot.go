@@ -26,9 +26,12 @@ import (
 	"sallyport/xds/translate"
 )
 
+// kinds is how many types of resources there are.
+const kinds = 4
+
 // Types are the type URLs of what a snapshot holds, in the order in which a
 // stream must be sent them.
-func Types() [4]string {
+func Types() [kinds]string {
 	return [...]string{resource.ClusterType, resource.SecretType, resource.ListenerType, resource.RouteType}
 }
 
@@ -39,6 +42,7 @@ type Snapshot struct {
 	listeners *set
 	routes    *set
 	changes   Changes
+	updates   *updates
 }
 
 // The server walks snapshots itself; go-control-plane's own caches can serve
@@ -53,6 +57,7 @@ func New(prev *Snapshot, res *translate.Resources) (*Snapshot, error) {
 	if res == nil {
 		return nil, errors.New("no resources to make a snapshot of")
 	}
+	made := make([]map[string]*Item, kinds)
 	if prev == nil {
 		prev = &Snapshot{
 			clusters:  emptySet(resource.ClusterType),
@@ -60,15 +65,20 @@ func New(prev *Snapshot, res *translate.Resources) (*Snapshot, error) {
 			listeners: emptySet(resource.ListenerType),
 			routes:    emptySet(resource.RouteType),
 		}
-	} else if prev.clusters.holds(res.Clusters) && prev.secrets.holds(res.Secrets) &&
-		prev.listeners.holds(res.Listeners) && prev.routes.holds(res.Routes) {
-		return prev, nil
+	} else {
+		var next *Snapshot
+		if next, made = prev.amended(res); next != nil {
+			return next, nil
+		}
+		if prev.clusters.holds(res.Clusters) && prev.secrets.holds(res.Secrets) &&
+			prev.listeners.holds(res.Listeners) && prev.routes.holds(res.Routes) {
+			return prev, nil
+		}
 	}
-
-	clusters, err1 := newSet(prev.clusters, res.Clusters)
-	secrets, err2 := newSet(prev.secrets, res.Secrets)
-	listeners, err3 := newSet(prev.listeners, res.Listeners)
-	routes, err4 := newSet(prev.routes, res.Routes)
+	clusters, err1 := newSet(prev.clusters, res.Clusters, made[0])
+	secrets, err2 := newSet(prev.secrets, res.Secrets, made[1])
+	listeners, err3 := newSet(prev.listeners, res.Listeners, made[2])
+	routes, err4 := newSet(prev.routes, res.Routes, made[3])
 	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		return nil, err
 	}
@@ -78,7 +88,7 @@ func New(prev *Snapshot, res *translate.Resources) (*Snapshot, error) {
 
 	clusters.retire(prev.clusters)
 	byUse(listeners, clusters, routes)
-	s := &Snapshot{clusters: clusters.finish(), secrets: secrets.finish(), listeners: listeners.finish(), routes: routes.finish()}
+	s := &Snapshot{clusters: clusters.finish(), secrets: secrets.finish(), listeners: listeners.finish(), routes: routes.finish(), updates: newUpdates()}
 	s.changes = Changes{
 		Clusters:  clusters.changesSince(prev.clusters),
 		Secrets:   secrets.changesSince(prev.secrets),
@@ -114,7 +124,7 @@ func (s *Snapshot) Changes() Changes { return s.changes }
 // serves the same. It is empty for a type that snapshots do not hold.
 func (s *Snapshot) GetVersion(typeURL string) string {
 	if of := s.of(typeURL); of != nil {
-		return of.version
+		return of.state.version
 	}
 	return ""
 }
@@ -123,7 +133,7 @@ func (s *Snapshot) GetVersion(typeURL string) string {
 // not be modified.
 func (s *Snapshot) GetVersionMap(typeURL string) map[string]string {
 	if of := s.of(typeURL); of != nil {
-		return of.versions
+		return of.state.versions
 	}
 	return nil
 }
