@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 	"google.golang.org/grpc/mem"
 )
 
@@ -151,7 +152,7 @@ func (s *set) since(from *State) *Update {
 		if from.versions[item.Name] == item.Version {
 			continue
 		}
-		if size += item.Size(); size > PartSize && len(u.Names) > 0 {
+		if size += item.Size(); len(u.Names) > 0 && (size > PartSize || oneByOne(s.typeURL)) {
 			u.Partial = true
 			break
 		}
@@ -172,6 +173,12 @@ func (s *set) since(from *State) *Update {
 	}
 	return u
 }
+
+// oneByOne reports whether a response may have one resource of the type only. Envoy
+// takes the secrets of a response in no order, and stops at the first that it does
+// not like: a certificate that cannot be read would cost it the authorities, which
+// can, until it connects anew.
+func oneByOne(typeURL string) bool { return typeURL == resource.SecretType }
 
 // after is the state that an update leads to.
 func (s *State) after(u *Update, items map[string]*Item) *State {

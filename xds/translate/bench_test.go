@@ -2,6 +2,7 @@ package translate_test
 
 import (
 	"fmt"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -46,23 +47,48 @@ func BenchmarkTranslate(b *testing.B) {
 	}
 }
 
-// BenchmarkTranslateEdit prints what an edit of one rule changed.
+// BenchmarkTranslateEdit prints what an edit of one rule changed: of a model that
+// shares all other entries with the one before, as a compiler that goes by what
+// changed makes it; and of one that was compiled anew.
 func BenchmarkTranslateEdit(b *testing.B) {
-	for _, n := range []int{10, 1_000, 10_000} {
-		t := translate.New()
-		before, after := grantedHosts(n), grantedHosts(n)
-		after.Entries[0].Rules[0].From = []model.PrincipalMatch{{Value: "spiffe://cluster.local/ns/default/sa/other"}}
-		b.Run(fmt.Sprintf("hosts=%d", n), func(b *testing.B) {
-			b.ReportAllocs()
-			for i := 0; b.Loop(); i++ {
-				g := before
-				if i%2 == 0 {
-					g = after
+	for _, n := range []int{100, 1_000, 10_000} {
+		for _, v := range []struct {
+			name           string
+			shared, tunnel bool
+		}{{"shared", true, false}, {"shared-http", true, true}, {"anew", false, false}} {
+			before, after := grantedHosts(n), grantedHosts(n)
+			if v.shared {
+				after.Entries = append(after.Entries[:1:1], before.Entries[1:]...)
+				after.Index()
+			}
+			after.Entries[0].Rules[0].From = []model.PrincipalMatch{{Value: "spiffe://cluster.local/ns/default/sa/other"}}
+			if v.tunnel {
+				for _, g := range []*model.Gateway{before, after} {
+					g.Listeners = []model.Listener{{Name: "proxy", Address: netip.IPv4Unspecified(), Port: 15080, Protocol: model.HTTP}}
+					g.Certificates = model.Certificates{Certificate: "/tls/tls.crt", Key: "/tls/tls.key", CA: "/tls/ca.crt", Roots: "/tls/roots.pem"}
+					for _, e := range g.Entries {
+						e.Dial.Originate = &model.Originate{}
+					}
 				}
+			}
+			t := translate.New()
+			for _, g := range []*model.Gateway{before, after, before} { // the start is not an edit
 				if _, err := t.Translate(g); err != nil {
 					b.Fatal(err)
 				}
 			}
-		})
+			b.Run(fmt.Sprintf("hosts=%d/%s", n, v.name), func(b *testing.B) {
+				b.ReportAllocs()
+				for i := 0; b.Loop(); i++ {
+					g := before
+					if i%2 == 0 {
+						g = after
+					}
+					if _, err := t.Translate(g); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
 	}
 }

@@ -2,7 +2,6 @@ package translate
 
 import (
 	"crypto/sha256"
-	"maps"
 	"slices"
 	"strings"
 
@@ -10,6 +9,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"sallyport/pkg/hostindex"
+	"sallyport/pkg/hostname"
 	"sallyport/policy/model"
 )
 
@@ -29,34 +29,43 @@ type routeKey = [sha256.Size]byte
 
 type virtualHosts map[routeKey]*route.VirtualHost
 
+// routeHost is what the routes say of an entry.
+type routeHost struct {
+	pattern    hostname.Pattern
+	registered bool
+	key        routeKey
+}
+
 // routes is the route configuration of the gateway's HTTP listeners.
-func (c *common) routes(m *memory, entries []*model.Entry) Resource {
-	groups := c.hostGroups(entries)
-	h := newHasher()
-	for _, key := range slices.SortedFunc(maps.Keys(groups), compareKeys) {
-		_, _ = h.Write(key[:])
-		h.number(len(groups[key].domains))
-		for _, d := range groups[key].domains {
-			h.string(d)
+func (c *common) routes(m *memory) Resource {
+	rules := make(map[*model.Rule]routeKey)
+	same := len(m.http.hosts) == len(m.facts)
+	hosts := make([]routeHost, len(m.facts))
+	for i, f := range m.facts {
+		if !f.keyed && f.entry.Registered {
+			f.key, f.keyed = c.routeKey(f.entry, rules), true
 		}
+		hosts[i] = routeHost{f.entry.Pattern, f.entry.Registered, f.key}
+		same = same && m.http.hosts[i] == hosts[i]
 	}
-	sum := h.sum()
-	if m.routes.resource.Message != nil && m.routes.input == sum {
-		return m.routes.resource
+	if same && m.http.routes.Message != nil {
+		return m.http.routes
 	}
+	m.http.hosts = hosts
+	groups := hostGroups(m.facts)
 	out := &route.RouteConfiguration{
 		Name:                     RoutesName,
 		IgnorePortInHostMatching: true,
 		RequestHeadersToRemove:   keptFromHosts(),
 		ValidateClusters:         wrapperspb.Bool(false), // the snapshot is checked as a whole
 	}
-	hosts := make(virtualHosts, len(groups))
+	shares := make(virtualHosts, len(groups))
 	for key, group := range groups {
-		shared := m.virtualHosts[key]
+		shared := m.http.virtualHosts[key]
 		if shared == nil {
 			shared = c.virtualHost(group.entry)
 		}
-		hosts[key] = shared
+		shares[key] = shared
 		// Only what differs between two groups of one kind is made anew.
 		out.VirtualHosts = append(out.VirtualHosts, &route.VirtualHost{
 			Name:                 group.domains[0],
@@ -67,28 +76,26 @@ func (c *common) routes(m *memory, entries []*model.Entry) Resource {
 		})
 	}
 	slices.SortFunc(out.VirtualHosts, func(a, b *route.VirtualHost) int { return strings.Compare(a.GetName(), b.GetName()) })
-	m.virtualHosts = hosts
-	m.routes = printed{input: sum, resource: c.resource(RoutesName, out)}
-	return m.routes.resource
+	m.http.virtualHosts = shares
+	m.http.routes = c.resource(RoutesName, out)
+	return m.http.routes
 }
-
-func compareKeys(a, b routeKey) int { return slices.Compare(a[:], b[:]) }
 
 // hostGroups sorts the entries by what is to be said of them. A host that
 // nothing knows is named only where a known wildcard would take it; all others
 // are `*`, unless the gateway knows any host.
-func (c *common) hostGroups(entries []*model.Entry) map[routeKey]*hostGroup {
+func hostGroups(facts []*fact) map[routeKey]*hostGroup {
 	groups := make(map[routeKey]*hostGroup)
 	unknown := &hostGroup{}
-	rules := make(map[*model.Rule]routeKey)
 	var known hostindex.Index[struct{}]
-	for _, e := range entries {
-		if e.Registered && e.Pattern.IsWildcard() {
+	for _, f := range facts {
+		if e := f.entry; e.Registered && e.Pattern.IsWildcard() {
 			known.Add(e.Pattern, struct{}{})
 		}
 	}
 	any := false
-	for _, e := range entries {
+	for _, f := range facts {
+		e := f.entry
 		any = any || e.Registered && e.Pattern.IsAny()
 		if !e.Registered {
 			if covered(&known, e.Pattern) {
@@ -96,7 +103,7 @@ func (c *common) hostGroups(entries []*model.Entry) map[routeKey]*hostGroup {
 			}
 			continue
 		}
-		key := c.routeKey(e, rules)
+		key := f.key
 		if groups[key] == nil {
 			groups[key] = &hostGroup{entry: e}
 		}

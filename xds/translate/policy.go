@@ -1,8 +1,6 @@
 package translate
 
 import (
-	"maps"
-	"slices"
 
 	xdsmatcher "github.com/cncf/xds/go/xds/type/matcher/v3"
 	accesslog "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
@@ -16,15 +14,6 @@ const (
 	allow = rbac.RBAC_ALLOW
 	deny  = rbac.RBAC_DENY
 )
-
-// bucketsOf lists the buckets that entries use, sorted.
-func bucketsOf(entries []*model.Entry) []string {
-	used := make(map[string]bool)
-	for _, e := range entries {
-		used[bucketOf(e.Pattern)] = true
-	}
-	return slices.Sorted(maps.Keys(used))
-}
 
 // policy is the third stage: one bucket's listener. It looks up server name,
 // then principal, and so picks the one filter chain that grants this

@@ -88,5 +88,31 @@ func digest(parts ...[]byte) string {
 }
 
 func sortByName(resources []Resource) {
-	slices.SortFunc(resources, func(a, b Resource) int { return strings.Compare(a.Name, b.Name) })
+	byName := func(a, b Resource) int { return strings.Compare(a.Name, b.Name) }
+	if !slices.IsSortedFunc(resources, byName) {
+		slices.SortFunc(resources, byName)
+	}
+}
+
+// inOrder puts runs together, by name. Those whose names do not interleave, which
+// are nearly all of them, are not sorted anew.
+func inOrder(runs []run) []Resource {
+	n := 0
+	runs = slices.DeleteFunc(runs, func(r run) bool {
+		n += len(r)
+		return len(r) == 0
+	})
+	for _, r := range runs {
+		sortByName(r)
+	}
+	slices.SortFunc(runs, func(a, b run) int { return strings.Compare(a[0].Name, b[0].Name) })
+	var out []Resource
+	if n > 0 {
+		out = make([]Resource, 0, n)
+	}
+	for _, r := range runs {
+		out = append(out, r...)
+	}
+	sortByName(out)
+	return out
 }

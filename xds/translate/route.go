@@ -56,7 +56,7 @@ type routed struct {
 
 // newRouting finds the buckets of entries, the most specific first. Hidden are
 // those that end in a refusal; each is covered by a wildcard of the entries.
-func newRouting(entries, hidden []*model.Entry) *routing {
+func newRouting(entries []placed, hidden []*model.Entry) *routing {
 	p := &routing{}
 	var wide hostindex.Index[struct{}]
 	for _, e := range entries {
@@ -65,7 +65,7 @@ func newRouting(entries, hidden []*model.Entry) *routing {
 		}
 	}
 	for _, e := range entries {
-		r := routed{e.Pattern, bucketNumber(e.Pattern.String())}
+		r := routed{e.Pattern, e.bucket}
 		p.buckets = append(p.buckets, r.bucket)
 		switch {
 		case e.Pattern.IsWildcard():

@@ -2,10 +2,8 @@ package translate
 
 import (
 	"crypto/sha256"
-	"maps"
 	"slices"
 
-	"sallyport/pkg/hostindex"
 	"sallyport/pkg/hostname"
 	"sallyport/policy/model"
 )
@@ -28,62 +26,75 @@ func originatedStages() stages {
 	return stages{route: originatedName, prefix: originatedName + "/", routeLog: "originated", policyLog: "originated"}
 }
 
-// memory is what one gateway's last translation left.
-type memory struct {
-	// common is the digest of what every policy listener contains.
-	common [sha256.Size]byte
-	// listeners are the internal listeners by name.
-	listeners map[string]printed
-	// routes and virtualHosts are what the HTTP listeners use.
-	routes       printed
-	virtualHosts virtualHosts
-}
+// run is a list of resources in the order of their names.
+type run []Resource
 
-type printed struct {
-	input    [sha256.Size]byte
-	resource Resource
-}
-
-// remembered returns the gateway's memory, emptied if what all its listeners
-// have in common changed.
-func (t *Translator) remembered(name string, common [sha256.Size]byte) *memory {
-	m := t.gateways[name]
-	if m == nil || m.common != common {
-		m = &memory{common: common, listeners: make(map[string]printed)}
-		t.gateways[name] = m
+// through prints the stages for the entries, and the clusters that lead to them.
+// Hidden are patterns that end in the first stage's refusal, where one of the
+// entries would take them.
+func (c *common) through(m *stageMemory, entries []placed, hidden []*model.Entry) (listeners, clusters []run) {
+	if m.route.Message == nil || !samePatterns(m.names, len(entries), func(i int) hostname.Pattern { return entries[i].Pattern }) ||
+		!samePatterns(m.hidden, len(hidden), func(i int) hostname.Pattern { return hidden[i].Pattern }) {
+		p := newRouting(entries, hidden)
+		if input := p.digest(); m.route.Message == nil || m.routing != input {
+			m.route, m.toRoute, m.routing = c.route(p), c.toListener(c.stages.route, c.gateway.Limits), input
+		}
+		m.names, m.hidden = patternsOf(entriesOf(entries)), patternsOf(hidden)
 	}
-	return m
-}
-
-// once prints a listener, unless it was printed with the same input before.
-func (m *memory) once(name string, input [sha256.Size]byte, print func() Resource) Resource {
-	known, ok := m.listeners[name]
-	if !ok || known.input != input {
-		known = printed{input: input, resource: print()}
-		m.listeners[name] = known
+	lists := m.sort(entries)
+	var policies, ways run
+	for _, slot := range m.order {
+		b, list := m.buckets[slot], lists[slot]
+		if len(list) == 0 {
+			*b = bucket{name: b.name} // it is not there
+			continue
+		}
+		if b.listener.Message == nil || !b.is(list, c.restricted) {
+			c.print(b, list)
+		}
+		policies, ways = append(policies, b.listener), append(ways, b.cluster)
 	}
-	return known.resource
+	return []run{{m.route}, policies}, []run{{m.toRoute}, ways}
 }
 
-// through prints the stages for the entries, and the clusters that lead to
-// them. Hidden are patterns that end in the first stage's refusal, where one of
-// the entries would take them.
-func (c *common) through(m *memory, entries, hidden []*model.Entry, out *Resources) {
-	routing := newRouting(entries, hidden)
-	out.Listeners = append(out.Listeners, m.once(c.stages.route, routing.digest(), func() Resource { return c.route(routing) }))
-	out.Clusters = append(out.Clusters, c.toListener(c.stages.route, c.gateway.Limits))
-
-	buckets := make(map[string][]*model.Entry)
+// print prints a bucket, unless it would say what it says.
+func (c *common) print(b *bucket, entries []*model.Entry) {
+	if input := c.policyInput(entries); b.listener.Message == nil || b.input != input {
+		if b.listener.Message == nil {
+			b.cluster = c.toListener(c.stages.prefix+b.name, c.gateway.Limits)
+		}
+		b.listener, b.input = c.policy(b.name, entries), input
+	}
+	// Not a part of the list of all buckets' entries.
+	b.entries, b.inside = slices.Clone(entries), nil
 	for _, e := range entries {
-		buckets[bucketOf(e.Pattern)] = append(buckets[bucketOf(e.Pattern)], e)
+		if inside := c.restricted[e]; len(inside) > 0 {
+			if b.inside == nil {
+				b.inside = make(map[*model.Entry][]*model.Entry)
+			}
+			b.inside[e] = inside
+		}
 	}
-	for _, bucket := range bucketsOf(entries) {
-		name := c.stages.prefix + bucket
-		out.Listeners = append(out.Listeners, m.once(name, c.policyInput(buckets[bucket]), func() Resource {
-			return c.policy(bucket, buckets[bucket])
-		}))
-		out.Clusters = append(out.Clusters, c.toListener(name, c.gateway.Limits))
+}
+
+func samePatterns(known []hostname.Pattern, n int, at func(int) hostname.Pattern) bool {
+	if len(known) != n {
+		return false
 	}
+	for i, p := range known {
+		if at(i) != p {
+			return false
+		}
+	}
+	return true
+}
+
+func patternsOf(entries []*model.Entry) []hostname.Pattern {
+	out := make([]hostname.Pattern, len(entries))
+	for i, e := range entries {
+		out[i] = e.Pattern
+	}
+	return out
 }
 
 // policyInput digests what a bucket's listener says.
@@ -98,101 +109,4 @@ func (c *common) policyInput(entries []*model.Entry) [sha256.Size]byte {
 		}
 	}
 	return h.sum()
-}
-
-// forget drops listeners that are no longer there.
-func (m *memory) forget(listeners []Resource) {
-	there := make(map[string]bool, len(listeners))
-	for _, l := range listeners {
-		there[l.Name] = true
-	}
-	maps.DeleteFunc(m.listeners, func(name string, _ printed) bool { return !there[name] })
-}
-
-// http prints what the HTTP entries need: the routes, and the ways out with the
-// gateway's own TLS.
-func (c *common) http(m *memory, all []*model.Entry, out *Resources) {
-	out.Routes = append(out.Routes, c.routes(m, all))
-	var wide hostindex.Index[struct{}]
-	clusters, secrets := make(map[string]*model.Originate), make(map[string]*model.Originate)
-	for _, e := range all {
-		if o := e.Dial.Originate; e.Registered && o != nil {
-			clusters[c.originateName(o)], secrets[c.rootsSecretName(o)] = o, o
-			if e.Pattern.IsWildcard() {
-				wide.Add(e.Pattern, struct{}{})
-			}
-		}
-	}
-	if len(clusters) == 0 {
-		return
-	}
-	var originated, hidden []*model.Entry
-	for _, e := range all {
-		switch {
-		case e.Registered && e.Dial.Originate != nil:
-			originated = append(originated, e)
-		case covered(&wide, e.Pattern):
-			hidden = append(hidden, e)
-		}
-	}
-	for _, o := range clusters {
-		out.Clusters = append(out.Clusters, c.originate(o))
-	}
-	for _, o := range secrets {
-		out.Secrets = append(out.Secrets, c.rootsSecret(o))
-	}
-	own := *c
-	own.stages = originatedStages()
-	own.policyLog = c.accessLog(c.gateway, own.stages.policyLog)
-	originated = asRequested(originated)
-	own.restricted = restricted(byPattern(originated, closed(hidden)))
-	own.through(m, originated, hidden, out)
-}
-
-// closed are entries as if they were exported to nobody. What is hidden never
-// gets to the chain of a wildcard around it, but a request may be under way that
-// is older.
-func closed(entries []*model.Entry) []*model.Entry {
-	out := make([]*model.Entry, len(entries))
-	for i, e := range entries {
-		toNobody := *e
-		toNobody.ExportTo = []string{}
-		out[i] = &toNobody
-	}
-	return out
-}
-
-// byPattern are two lists of entries as one, the most specific first as in each.
-func byPattern(a, b []*model.Entry) []*model.Entry {
-	all := slices.Concat(a, b)
-	slices.SortFunc(all, func(a, b *model.Entry) int { return hostname.Compare(a.Pattern, b.Pattern) })
-	return all
-}
-
-// asRequested are entries as the stages behind the gateway's own TLS see them:
-// the rules are those about requests.
-func asRequested(entries []*model.Entry) []*model.Entry {
-	known := make(map[*model.Rule]*model.Rule)
-	rules := func(all []*model.Rule) []*model.Rule {
-		var out []*model.Rule
-		for _, r := range all {
-			if !r.Via.Has(model.ViaHTTP) {
-				continue
-			}
-			if known[r] == nil {
-				anyWay := *r
-				anyWay.Via = 0
-				known[r] = &anyWay
-			}
-			out = append(out, known[r])
-		}
-		return out
-	}
-	out := make([]*model.Entry, len(entries))
-	for i, e := range entries {
-		seen := *e
-		seen.Rules, seen.Overlapping = rules(e.Rules), rules(e.Overlapping)
-		out[i] = &seen
-	}
-	return out
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash"
-	"slices"
 
 	xdscore "github.com/cncf/xds/go/xds/core/v3"
 	xdsmatcher "github.com/cncf/xds/go/xds/type/matcher/v3"
@@ -48,67 +47,45 @@ type common struct {
 // should have refused, and nothing must be published.
 func (t *Translator) Translate(g *model.Gateway) (*Resources, error) {
 	b := &builder{}
+	m := t.remembered(g, b)
+	c := m.base.common
+	c.builder, c.gateway = b, g
 	// Envoy is only told about hosts that somebody may reach: every other name
 	// ends in the route stage's refusal, as names nobody ever heard of do.
-	var entries []*model.Entry
-	for _, e := range g.Entries {
-		if e.Registered {
-			entries = append(entries, e)
-		}
-	}
-	public := b.forwarding(g, publicCluster, false)
-	private := b.forwarding(g, privateCluster, true)
-	out := &Resources{Clusters: []Resource{
-		b.forward(public, g.Limits), b.forward(private, g.Limits), b.nowhere(),
-	}}
-	for _, l := range g.Listeners {
-		out.Listeners = append(out.Listeners, b.entry(g, l))
-		if l.Protocol != model.TLS && out.Secrets == nil {
-			out.Secrets = b.secrets(g)
-		}
-	}
-	if socket := g.Certificates.SPIRE; socket != "" && slices.ContainsFunc(g.Listeners, func(l model.Listener) bool { return l.Protocol != model.TLS }) {
-		out.Clusters = append(out.Clusters, b.spire(socket))
-	}
-
-	c := &common{
-		builder:        b,
-		gateway:        g,
-		stages:         workloadStages(),
-		inspector:      b.tlsInspector(),
-		policyLog:      b.accessLog(g, "policy"),
-		principalInput: b.principal(),
-		toRefused:      b.toChain(RefusedChain),
-		public:         public,
-		private:        private,
-		proxies:        make(map[string]*listener.Filter),
-		restricted:     restricted(entries),
-	}
-	m := t.remembered(g.Name, c.digest())
-	c.through(m, entries, nil, out)
-	if g.SpeaksHTTP() {
-		c.http(m, g.Entries, out)
-	}
-	m.forget(out.Listeners)
+	var entries []placed
 	static := make(map[string]model.Dial)
-	for _, e := range entries {
-		if len(e.Dial.Addresses) > 0 {
-			static[staticName(e.Dial)] = e.Dial
+	for _, f := range m.look(g.Entries) {
+		if f.entry.Registered {
+			entries = append(entries, placed{f.entry, f.bucket})
+			if f.static != "" {
+				static[f.static] = f.entry.Dial
+			}
 		}
 	}
-	for _, d := range static {
-		out.Clusters = append(out.Clusters, b.static(d, g.Limits))
+	out := &runs{listeners: []run{m.base.listeners}, secrets: []run{m.base.secrets}}
+	for _, one := range m.base.clusters {
+		out.clusters = append(out.clusters, run{one})
 	}
+	c.restricted = m.workload.restrictions(entriesOf(entries))
+	listeners, clusters := c.through(m.workload, entries, nil)
+	out.listeners, out.clusters = append(out.listeners, listeners...), append(out.clusters, clusters...)
+	if g.SpeaksHTTP() {
+		out.routes = append(out.routes, run{c.routes(m)})
+		c.waysOut(m, out)
+	}
+	out.clusters = append(out.clusters, kept(&m.base.statics, static, func(d model.Dial) Resource { return b.static(d, g.Limits) }))
 	if b.err != nil {
 		delete(t.gateways, g.Name)
 		return nil, fmt.Errorf("gateway %s: %w", g.Name, b.err)
 	}
-	sortByName(out.Listeners)
-	sortByName(out.Clusters)
-	sortByName(out.Secrets)
-	sortByName(out.Routes)
-	return out, nil
+	return &Resources{
+		Listeners: inOrder(out.listeners), Clusters: inOrder(out.clusters),
+		Secrets: inOrder(out.secrets), Routes: inOrder(out.routes),
+	}, nil
 }
+
+// runs are resources as they come.
+type runs struct{ listeners, clusters, secrets, routes []run }
 
 // digest covers everything about the gateway that its policy listeners print,
 // besides their entries.
