@@ -56,7 +56,7 @@ fuzz: ## Run every fuzz target for FUZZTIME (60s)
 	@test/tools/fuzz $(FUZZTIME)
 
 .PHONY: bench
-bench: envoy ## Run the benchmarks, beside nginx and HAProxy (about 10 minutes)
+bench: envoy ## Run the benchmarks, beside nginx and HAProxy (about 16 minutes)
 	test/bench/setup.sh
 	go test -p 1 -run '^$$' -bench . -benchmem -timeout 20m $(TESTFLAGS) \
 		$$(grep -rlE --include='*_test.go' '^func Benchmark' . | xargs -r dirname | sort -u | grep -v '^./test/bench$$')

@@ -2,6 +2,8 @@ package snapshot_test
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	xdsmatcher "github.com/cncf/xds/go/xds/type/matcher/v3"
@@ -15,14 +17,17 @@ import (
 )
 
 // large is 10,000 hosts in 256 buckets.
-func large(t testing.TB) *translate.Resources {
+func large(t testing.TB) *translate.Resources { return hostsIn(t, 256, 40) }
+
+// hostsIn has so many hosts in each of so many buckets.
+func hostsIn(t testing.TB, buckets, hosts int) *translate.Resources {
 	res := gateway(t)
-	for bucket := range 256 {
-		name := fmt.Sprintf("policy/%02x", bucket)
+	for bucket := range buckets {
+		name := fmt.Sprintf("policy/%04x", bucket)
 		l := internal(t, name, "outside")
 		l.FilterChains = nil
 		chosen := make(map[string]*xdsmatcher.Matcher_OnMatch)
-		for host := range 40 {
+		for host := range hosts {
 			chain := fmt.Sprintf("host-%d.bucket-%d.example.com", host, bucket)
 			chosen[chain] = choose(t, chain)
 			c := &listener.FilterChain{Name: chain}
@@ -57,19 +62,27 @@ func BenchmarkFirst(b *testing.B) {
 	}
 }
 
+// BenchmarkEdit is an edit of one bucket's contents.
 func BenchmarkEdit(b *testing.B) {
-	res := large(b)
-	first, err := snapshot.New(nil, res)
-	require.NoError(b, err)
-	edited := res.Listeners[len(res.Listeners)-1]
-	b.Logf("a listener has %d bytes", first.Item("type.googleapis.com/envoy.config.listener.v3.Listener", edited.Name).Size())
-	edited.Version += "x"
-	res.Listeners[len(res.Listeners)-1] = edited
-	for b.Loop() {
-		_, err := snapshot.New(first, res)
+	for _, v := range []struct{ buckets, hosts int }{{256, 40}, {1_024, 10}, {4_096, 2}} {
+		res := hostsIn(b, v.buckets, v.hosts)
+		slices.SortFunc(res.Listeners, compareNames)
+		slices.SortFunc(res.Clusters, compareNames)
+		first, err := snapshot.New(nil, res)
 		require.NoError(b, err)
+		at := slices.IndexFunc(res.Listeners, func(r translate.Resource) bool { return r.Name == "policy/0017" })
+		res.Listeners[at].Version += "x"
+		b.Run(fmt.Sprintf("buckets=%d", v.buckets), func(b *testing.B) {
+			for b.Loop() {
+				next, err := snapshot.New(first, res)
+				require.NoError(b, err)
+				require.Equal(b, 1, next.Changes().Listeners.Changed)
+			}
+		})
 	}
 }
+
+func compareNames(a, b translate.Resource) int { return strings.Compare(a.Name, b.Name) }
 
 func BenchmarkUnchanged(b *testing.B) {
 	res := large(b)

@@ -3,16 +3,17 @@ package snapshot_test
 import (
 	"fmt"
 	"maps"
+	"slices"
+	"strings"
 	"testing"
 
+	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
-
-	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 
 	"sallyport/xds/snapshot"
 	"sallyport/xds/translate"
@@ -22,6 +23,7 @@ import (
 // resource by resource to the byte.
 func TestUpdatesLeadToTheSnapshot(t *testing.T) {
 	t.Parallel()
+	base, from := gateway(t), pool(t)
 	rapid.Check(t, func(rt *rapid.T) {
 		var s *snapshot.Snapshot
 		has := make(map[string]string)
@@ -32,7 +34,7 @@ func TestUpdatesLeadToTheSnapshot(t *testing.T) {
 		var at *snapshot.State
 		for range rapid.IntRange(1, 5).Draw(rt, "snapshots") {
 			var err error
-			s, err = snapshot.New(s, drawResources(rt, t))
+			s, err = snapshot.New(s, drawResources(rt, base, from))
 			require.NoError(rt, err)
 			if at == nil {
 				at = s.State(resource.ListenerType, maps.Clone(has))
@@ -81,22 +83,33 @@ func apply(t require.TestingT, s *snapshot.Snapshot, at *snapshot.State, has map
 
 func listenerNames() []string {
 	var out []string
-	for i := range 6 {
+	for i := range 4 {
 		out = append(out, fmt.Sprint("listener-", i))
 	}
 	return out
 }
 
-// drawResources has large listeners, so that an update may need several parts.
-func drawResources(rt *rapid.T, t testing.TB) *translate.Resources {
-	res := gateway(t)
-	for _, name := range rapid.SliceOfDistinct(rapid.SampledFrom(listenerNames()), rapid.ID).Draw(rt, "listeners") {
-		l := internal(t, name, "outside")
-		size := rapid.SampledFrom([]int{1, 1, snapshot.PartSize / 2, snapshot.PartSize}).Draw(rt, "size")
-		l.StatPrefix = string(make([]byte, size)) + rapid.SampledFrom([]string{"a", "b"}).Draw(rt, "content")
-		res.Listeners = append(res.Listeners, versioned(t, l))
+// pool are versions of listeners to choose from, by name: large ones too, so that an
+// update may need several parts.
+func pool(t testing.TB) map[string][]translate.Resource {
+	out := make(map[string][]translate.Resource)
+	for _, name := range listenerNames() {
+		for _, content := range []string{"a", "b", strings.Repeat("c", snapshot.PartSize/2), strings.Repeat("d", snapshot.PartSize)} {
+			l := internal(t, name, "outside")
+			l.StatPrefix = content
+			out[name] = append(out[name], versioned(t, l))
+		}
 	}
-	return res
+	return out
+}
+
+func drawResources(rt *rapid.T, base *translate.Resources, from map[string][]translate.Resource) *translate.Resources {
+	res := *base
+	res.Listeners = slices.Clone(base.Listeners)
+	for _, name := range rapid.SliceOfDistinct(rapid.SampledFrom(listenerNames()), rapid.ID).Draw(rt, "listeners") {
+		res.Listeners = append(res.Listeners, rapid.SampledFrom(from[name]).Draw(rt, "version"))
+	}
+	return &res
 }
 
 // Gateways in the same state are sent the same memory, also those that said
