@@ -114,6 +114,7 @@ func (c *compiler) gateway(doc *syntax.EgressGateway) *model.Gateway {
 		Certificates:        doc.Certificates,
 		AccessLog:           doc.AccessLog,
 		Nodes:               slices.Compact(slices.Sorted(slices.Values(doc.Nodes))),
+		Rollout:             doc.Rollout,
 		Entries:             entries(rules.enforced, c.registry(doc), doc.AllowAny),
 		Audit:               rules.audit,
 	}

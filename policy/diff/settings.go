@@ -1,6 +1,7 @@
 package diff
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -149,6 +150,7 @@ func (c *comparison) limits() []Setting {
 		add("certificates.spire.identity", b.Certificates.SPIREIdentity, a.Certificates.SPIREIdentity)
 	}
 	add("accessLog", b.AccessLog, a.AccessLog)
+	add("rollout", cmp.Or(b.Rollout.String(), "all at once"), cmp.Or(a.Rollout.String(), "all at once"))
 	return out
 }
 

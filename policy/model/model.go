@@ -80,6 +80,8 @@ type Gateway struct {
 	AccessLog string
 	// Nodes are the SPIFFE IDs that may fetch this group's configuration.
 	Nodes []string
+	// Rollout is how an edit reaches them.
+	Rollout Rollout
 
 	// Entries holds one element per distinct host pattern, most specific
 	// first (see hostname.Compare). Use Lookup to find the one that decides.

@@ -192,6 +192,7 @@ spec:
   certificates: {certificate: /a, key: /b, ca: /c, roots: /r}
   accessLog: {path: /d}
   nodes: [spiffe://td/gateway]
+  rollout: {first: 10%, pause: 30s}
   istio: {namespace: egress, labels: {a: b}}
 ---
 apiVersion: sallyport.dev/v1
@@ -229,16 +230,17 @@ metadata: {name: defaults}
 			Certificates: model.Certificates{Certificate: "/a", Key: "/b", CA: "/c", Roots: "/r"},
 			AccessLog:    "/d",
 			Nodes:        []string{"spiffe://td/gateway"},
+			Rollout:      model.Rollout{Percent: 10, Pause: 30 * time.Second, Timeout: 5 * time.Minute},
 			Istio: IstioGatewayPlace{
 				RootNamespace: "istio-system", Namespace: "egress", Labels: map[string]string{"a": "b"},
 				Service: "istio-egressgateway.egress.svc.cluster.local",
 			},
 		},
 		{
-			Meta:        Meta{Name: "defaults", Pos: place(24, 7), NamePos: place(26, 18)},
+			Meta:        Meta{Name: "defaults", Pos: place(25, 7), NamePos: place(27, 18)},
 			TrustDomain: "td",
 			Listeners: []Listener{
-				{Listener: model.Listener{Name: "m", Address: netip.MustParseAddr("0.0.0.0"), Port: 1, Protocol: model.MutualTLS}, Pos: place(25, 20)},
+				{Listener: model.Listener{Name: "m", Address: netip.MustParseAddr("0.0.0.0"), Port: 1, Protocol: model.MutualTLS}, Pos: place(26, 20)},
 			},
 			Limits: model.Limits{Connections: 100_000, Hosts: 5, ConnectTimeout: 5 * time.Second, IdleTimeout: time.Hour},
 			Certificates: model.Certificates{

@@ -143,6 +143,7 @@ type EgressGateway struct {
 	Certificates  model.Certificates
 	AccessLog     string
 	Nodes         []string
+	Rollout       model.Rollout // zero: all at once
 	Istio         IstioGatewayPlace
 }
 

@@ -35,6 +35,8 @@ func egressGateway() object[EgressGateway] {
 			bind("nodes", "The SPIFFE IDs of the gateways: who may fetch this configuration.",
 				listOf[string]{element: spiffeID(), same: func(s string) string { return s }, twice: diag.Warning}.value(),
 				func(g *EgressGateway, ids []string, _ *node) { g.Nodes = ids }),
+			bind("rollout", "How an edit reaches the gateways: a part of them first, and the others when those have accepted it. Without it: all at once.", rollout().value(),
+				func(g *EgressGateway, r model.Rollout, _ *node) { g.Rollout = r }),
 			inline("istio", "Where this gateway would be in an Istio mesh. It says which of Istio's documents are about it.", istioPlace(),
 				func(g *EgressGateway) *IstioGatewayPlace { return &g.Istio }),
 		},

@@ -239,7 +239,7 @@ func TestDefaultsOfTheSchema(t *testing.T) {
 	for kind, smallest := range map[string]string{
 		"EgressPolicy":  `{"rules": [{"action": "Allow", "to": [{"hosts": ["example.com"]}]}]}`,
 		"Destination":   `{"hosts": ["example.com"]}`,
-		"EgressGateway": `{"trustDomain": "td", "listeners": [{"name": "a", "port": 1, "protocol": "TLS"}]}`,
+		"EgressGateway": `{"trustDomain": "td", "listeners": [{"name": "a", "port": 1, "protocol": "TLS"}], "rollout": {"first": 1}}`,
 	} {
 		var spec map[string]any
 		require.NoError(t, json.Unmarshal([]byte(smallest), &spec))
@@ -278,7 +278,10 @@ func setDefaults(schema, into map[string]any) (count int) {
 			into[name] = v
 			count++
 		} else if sub["type"] == "object" {
-			inner := make(map[string]any)
+			inner, there := into[name].(map[string]any)
+			if !there {
+				inner = make(map[string]any)
+			}
 			if n := setDefaults(sub, inner); n > 0 {
 				into[name] = inner
 				count += n
