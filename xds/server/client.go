@@ -90,6 +90,7 @@ func (s *Server) newClient(ctx context.Context, protocol string) (*client, error
 func (s *Server) dropClient(c *client) {
 	s.mu.Lock()
 	delete(s.clients, c)
+	s.left(c)
 	s.mu.Unlock()
 	c.log().Debug("gateway disconnected")
 }
@@ -173,6 +174,9 @@ func (c *client) answer(sub *subscription, failure *statuspb.Status) {
 	sub.waiting, sub.status.NACK = false, &nack
 	sub.rejected.add(faulty, certain, sub.has())
 	c.mu.Unlock()
+	if g := c.server.published.Load().of(c.identity, c.group); g != nil && g.rollout != nil {
+		defer g.rollout.rejected(c, sub.typeURL, faulty, sub.has(), nack)
+	}
 	c.log().WithFields(nack.fields()).WithField("type", kind(sub.typeURL)).
 		Error("a gateway rejected its configuration, and keeps the one it had; it is sent the next version that differs")
 }
@@ -201,20 +205,8 @@ func (c *client) has(sub *subscription, version string) {
 // settle records that the gateway has answered everything of the generation
 // its group is at.
 func (c *client) settle(p *published) {
-	if c.settled == p.generation {
+	if c.settled == p.generation || !c.hasAll(p) {
 		return
-	}
-	for _, typeURL := range snapshot.Types() {
-		sub := c.subscriptions[typeURL]
-		if sub == nil {
-			if !wildcardByDefault(typeURL) {
-				continue // a gateway without TLS or HTTP listeners asks for none
-			}
-			return
-		}
-		if sub.waiting || sub.upToDate != p.Snapshot.GetVersion(typeURL) {
-			return
-		}
 	}
 	// The receipt first: whoever sees the gateway up to date finds it counted.
 	receipt := c.server.settled(c, p)
@@ -222,6 +214,23 @@ func (c *client) settle(p *published) {
 	c.settled = p.generation
 	c.progress.settle(p, c.since(p.at), receipt)
 	c.mu.Unlock()
+}
+
+// hasAll reports whether the gateway has answered everything that it is served.
+func (c *client) hasAll(p *published) bool {
+	for _, typeURL := range snapshot.Types() {
+		sub := c.subscriptions[typeURL]
+		if sub == nil {
+			if !wildcardByDefault(typeURL) {
+				continue // a gateway without TLS or HTTP listeners asks for none
+			}
+			return false
+		}
+		if sub.waiting || sub.upToDate != p.Snapshot.GetVersion(typeURL) {
+			return false
+		}
+	}
+	return true
 }
 
 // silentFor is how long an answer has been due.

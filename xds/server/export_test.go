@@ -24,3 +24,9 @@ func Reasons(names []string, message string) ([]RejectedResource, bool) {
 	faulty, certain := atFault(names, message)
 	return reasons(faulty, message), certain
 }
+
+// Sent is a response as it goes over the wire.
+func Sent(message any) ([]byte, error) {
+	buffers, err := newCodec().Marshal(message)
+	return buffers.Materialize(), err
+}

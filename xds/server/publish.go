@@ -24,6 +24,16 @@ type Group struct {
 	// NoticedAt is when the edit was noticed that this comes from; zero if that is
 	// not known. Receipts say how long it took from there to the publication.
 	NoticedAt time.Time
+	// Rollout is whether a part of the gateways is given Snapshot first.
+	Rollout Rollout
+	// Stable is what those are given that are not among the first, in place of what
+	// they have: the same without what has expired, or at the first publication what
+	// the group was served before. Nil leaves it as it is.
+	Stable *snapshot.Snapshot
+	// AtOnce says that Snapshot takes the place of the one before wherever that is,
+	// as what has expired is the only difference; at the first publication, that it
+	// is known to be what the gateways have.
+	AtOnce bool
 	// Causes says where in the policy that what a gateway rejected was written,
 	// most likely first; nil if nobody knows. Any goroutine may call it.
 	Causes func(Rejection) []Cause
@@ -44,6 +54,11 @@ type published struct {
 	at         time.Time
 	// change counts the generations in which it did.
 	change uint64
+	// rollout is how it gets to the gateways; nil is at once.
+	rollout *rollout
+	// again says that it is given back to gateways that had it before, and so
+	// counts in no receipt.
+	again bool
 }
 
 // Publish makes the groups what is served, all at once. A group whose snapshot
@@ -85,6 +100,11 @@ func (s *Server) Publish(generation uint64, groups []Group) error {
 			next[name] = &kept
 		}
 	}
+	publication := &publication{groups: next, byNode: index(next)}
+	connected := s.connected(publication)
+	for _, g := range groups {
+		next[g.Name].rollout = s.plan(next[g.Name], old[g.Name], connected[g.Name])
+	}
 
 	for _, name := range changed {
 		r := Receipt{Generation: generation, PublishedAt: now}
@@ -93,7 +113,7 @@ func (s *Server) Publish(generation uint64, groups []Group) error {
 		}
 		s.openReceipt(name, r)
 	}
-	s.published.Store(&publication{groups: next, byNode: index(next)})
+	s.published.Store(publication)
 	grown := len(next) > len(old) // groups never go
 	if grown {
 		s.strange.forget()

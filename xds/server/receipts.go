@@ -45,7 +45,7 @@ func (s *Server) settled(c *client, p *published) NodeReceipt {
 	s.mu.Lock()
 	first := false
 	for i, r := range s.receipts[p.Name] {
-		if r.Generation != p.generation {
+		if r.Generation != p.generation || p.again {
 			continue
 		}
 		if rejects {

@@ -28,6 +28,10 @@
 // With certificates (Options.TLS), a gateway's group is the one whose nodes include
 // the identity it proved. What it calls itself is a label for people.
 //
+// A group may be published with a Rollout: then a part of its gateways is given it
+// first, and the others when those have accepted it. Which snapshot a stream's
+// gateway is served follows from that (see Rollout); how, is the same.
+//
 // State exists per open stream and per published group, never per name that a
 // client claims.
 package server
@@ -119,6 +123,10 @@ type Server struct {
 	totals   map[string]*Totals
 	strange  strangers
 	warned   warned
+	// stops count, by group, the rollouts that were stopped.
+	stops map[string]*atomic.Uint64
+
+	rolloutHint chan struct{}
 }
 
 // New makes a server that has nothing to serve yet: gateways that connect wait.
@@ -133,6 +141,8 @@ func New(o Options) *Server {
 		clients:      make(map[*client]struct{}),
 		receipts:     make(map[string][]Receipt),
 		totals:       make(map[string]*Totals),
+		stops:        make(map[string]*atomic.Uint64),
+		rolloutHint:  make(chan struct{}, 1),
 	}
 	if s.log == nil {
 		s.log = logrus.New()

@@ -44,6 +44,8 @@ type GroupStatus struct {
 	Nodes     int `json:"nodes"`
 	Current   int `json:"current"`
 	Rejecting int `json:"rejecting"`
+	// Rollout is how Generation gets to the gateways, nil once all are given it.
+	Rollout *RolloutStatus `json:"rollout,omitempty"`
 	// Receipts are the latest generations, newest first.
 	Receipts []Receipt `json:"receipts"`
 	// Totals are for metrics.
@@ -72,6 +74,9 @@ type NodeStatus struct {
 	// Rejecting that it rejected something of that.
 	Current   bool `json:"current"`
 	Rejecting bool `json:"rejecting"`
+	// First says that it is among the first to be given its group's generation,
+	// while that is being rolled out, or was until it was stopped.
+	First bool `json:"first,omitempty"`
 	// ServedGroup is the group whose configuration it is given, empty if none.
 	ServedGroup string `json:"servedGroup,omitempty"`
 	// Generation is the last one that it accepted whole on this stream; zero if
@@ -140,6 +145,12 @@ func (s *Server) Status() Status {
 			Totals:   s.totalsOf(name).clone(),
 		}
 		slices.Reverse(groups[name].Receipts)
+		if g.rollout != nil {
+			groups[name].Rollout = g.rollout.status()
+		}
+		if stops := s.stops[name]; stops != nil {
+			groups[name].Totals.RolloutsStopped = stops.Load()
+		}
 		for _, typeURL := range snapshot.Types() {
 			groups[name].Versions[kind(typeURL)] = g.Snapshot.GetVersion(typeURL)
 		}
@@ -190,6 +201,7 @@ func (c *client) snapshot(p *publication, receipts map[string][]Receipt, now tim
 		if out.Behind, since = c.progress.lag(g, out.ConnectedAt, receipts[g.Name]); out.Behind > 0 {
 			out.BehindMillis = max(0, millis(now.Sub(since)))
 		}
+		out.First = g.rollout != nil && g.rollout.isFirst(c)
 		out.Rejecting = c.rejects(g)
 		out.Current = c.settled == g.generation && !out.Rejecting
 	}

@@ -190,6 +190,9 @@ func bringUpToDate[Q request](c *client, str connection[Q], p protocol[Q]) error
 		return err
 	}
 	g := latest.of(c.identity, c.group)
+	if g != nil && g.rollout != nil {
+		g = g.rollout.serves(c, g)
+	}
 	if g == nil {
 		return nil
 	}
@@ -219,6 +222,9 @@ func bringUpToDate[Q request](c *client, str connection[Q], p protocol[Q]) error
 		}
 	}
 	c.settle(g)
+	if g.rollout != nil && c.hasAll(g) {
+		g.rollout.settled(c, g.generation)
+	}
 	return nil
 }
 

@@ -10,6 +10,8 @@ type Totals struct {
 	// Acknowledged and Rejected count the generations that gateways answered, and
 	// NACKs the single rejections.
 	Acknowledged, Rejected, NACKs uint64
+	// RolloutsStopped counts the rollouts that were stopped.
+	RolloutsStopped uint64
 	// Seconds is the sum of how long the acknowledged ones took: from the moment
 	// that the edit was noticed, or that the gateway connected if that was later.
 	Seconds float64

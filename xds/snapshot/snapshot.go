@@ -52,8 +52,10 @@ var _ cache.ResourceSnapshot = (*Snapshot)(nil)
 // New makes the snapshot that follows prev, which is nil for the first. It
 // returns prev itself if the resources are what prev holds: nothing needs to be
 // published then. An error means that nothing must be published: a CheckError
-// lists every reference that leads nowhere.
-func New(prev *Snapshot, res *translate.Resources) (*Snapshot, error) {
+// lists every reference that leads nowhere. Gateways may also come from other
+// snapshots than prev, which must not have been left longer ago: what those have is
+// retired too. Any of them may be nil.
+func New(prev *Snapshot, res *translate.Resources, also ...*Snapshot) (*Snapshot, error) {
 	if res == nil {
 		return nil, errors.New("no resources to make a snapshot of")
 	}
@@ -87,6 +89,11 @@ func New(prev *Snapshot, res *translate.Resources) (*Snapshot, error) {
 	}
 
 	clusters.retire(prev.clusters)
+	for _, s := range also {
+		if s != nil {
+			clusters.retire(s.clusters)
+		}
+	}
 	byUse(listeners, clusters, routes)
 	s := &Snapshot{clusters: clusters.finish(), secrets: secrets.finish(), listeners: listeners.finish(), routes: routes.finish(), updates: newUpdates()}
 	s.changes = Changes{
