@@ -48,12 +48,16 @@ until every connected gateway of every group (or of --gateway) has acknowledged 
   --wait-digest HEX           the directory with a digest, as ` + "`validate -o json`" + ` and
                               ` + "`status`" + ` show it.
 
+While a generation is rolled out (spec.rollout) the others are waited for; a rollout
+that is stopped ends the wait.
+
 A gateway that goes away while it is waited for must come back and acknowledge. A
 group without any gateway is waited for too, as nothing enforces the policy there;
 --at-least says how many gateways each group must have, and 0 takes none for enough.
 
 Exit codes: 0 it is in force; 1 the time is over, the directory is refused, or the
-control plane cannot be reached; 2 wrong usage; 3 a gateway rejected it.`,
+control plane cannot be reached; 2 wrong usage; 3 a gateway rejected it,
+or its rollout is stopped.`,
 		Example: `  sallyport status
   sallyport status --server http://127.0.0.1:8080 -o json | jq '.nodes[].behind'
 

@@ -54,6 +54,7 @@ func (j judgement) of(s control.Status, named bool) standing {
 
 func (j judgement) group(g server.GroupStatus, nodes []server.NodeStatus, out *standing) {
 	need := needed(g, j.generation)
+	j.rollout(g, need, out)
 	out.Enforcing[g.Name] = 0
 	connected := make(map[nodeKey]bool)
 	present := 0
@@ -87,6 +88,23 @@ func (j judgement) group(g server.GroupStatus, nodes []server.NodeStatus, out *s
 		out.Pending = append(out.Pending, fmt.Sprintf("no gateway of %s is connected, so nothing enforces it there (--at-least 0 takes that for enough, --gateway leaves other groups out)", g.Name))
 	default:
 		out.Pending = append(out.Pending, fmt.Sprintf("%s of %s connected, and --at-least %d are wanted", plural(present, "gateway"), g.Name, j.atLeast))
+	}
+}
+
+// rollout says how a generation gets to the gateways of a group, if it is not to be
+// given to all of them yet, or was taken back.
+func (j judgement) rollout(g server.GroupStatus, need uint64, out *standing) {
+	r := g.Rollout
+	switch {
+	case r == nil, need <= r.Base:
+	case r.State == server.RolloutStopped:
+		lines := []string{g.Name + ": " + r.String()}
+		if r.NACK != nil {
+			lines = append(lines, causeLines(*r.NACK)...)
+		}
+		out.Rejected = append(out.Rejected, strings.Join(lines, "\n    "))
+	default:
+		out.Pending = append(out.Pending, g.Name+": "+r.String())
 	}
 }
 

@@ -223,3 +223,21 @@ func TestSpans(t *testing.T) {
 	require.Equal(t, "3 s ago", ago(3*time.Second))
 	require.Equal(t, []string{"1.2 ms", "12 ms", "20 s"}, []string{millisText(1.23), millisText(12.3), millisText(20_000)})
 }
+
+// A rollout says what is missing; one that is stopped ends the wait, unless what is
+// waited for is what the gateways had before.
+func TestJudgeRollouts(t *testing.T) {
+	judged := func(r server.RolloutStatus, generation uint64) standing {
+		g := served("east", 5, 4)
+		g.Rollout = &r
+		return judgement{generation: generation, atLeast: 1, seen: map[nodeKey]bool{}}.of(world([]server.GroupStatus{g}, at("a", "east", 4)), false)
+	}
+	r := server.RolloutStatus{State: server.RolloutWaits, Generation: 5, Base: 4, Chosen: 1, Of: 2, WaitsFor: "b"}
+	require.Equal(t, "east: generation 5 is on the first 1 of 2 gateways, and waits for b to accept it", judged(r, 5).Pending[0])
+	require.Empty(t, judged(r, 5).Rejected)
+	r.State, r.Reason = server.RolloutStopped, "b rejected its listeners: no"
+	r.NACK = &server.NACK{Causes: []server.Cause{{Position: diag.Position{File: "a.yaml", Line: 3}, What: "rule x"}}}
+	require.Equal(t, []string{"east: the rollout of generation 5 is stopped: b rejected its listeners: no\n    a.yaml:3: rule x"}, judged(r, 5).Rejected)
+	require.Empty(t, judged(r, 4).Rejected)
+	require.Empty(t, judged(r, 4).Pending, "all have it")
+}

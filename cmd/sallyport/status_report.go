@@ -34,6 +34,7 @@ func (r statusReport) write(s control.Status) {
 		r.printf("%s\n", p.yellow("rules that expired were taken out of it"))
 	}
 	r.groups(s.Groups, p)
+	r.rollouts(s.Groups, p)
 	r.nodes(s.Nodes, p)
 	for _, n := range s.Nodes {
 		r.rejection(n, p)
@@ -58,6 +59,28 @@ func (r statusReport) groups(groups []server.GroupStatus, p palette) {
 	r.table(rows)
 }
 
+// rollouts say which groups' gateways do not all get the group's generation yet.
+func (r statusReport) rollouts(groups []server.GroupStatus, p palette) {
+	for _, g := range groups {
+		if g.Rollout == nil {
+			continue
+		}
+		colour := p.yellow
+		if g.Rollout.State == server.RolloutStopped {
+			colour = p.red
+		}
+		r.printf("\n%s: %s\n", g.Name, colour(g.Rollout.String()))
+		if g.Rollout.State == server.RolloutStopped && g.Rollout.Base > 0 {
+			r.printf("  its gateways have generation %d; another edit, or another spec.rollout, starts anew\n", g.Rollout.Base)
+		}
+		if g.Rollout.NACK != nil {
+			for _, line := range causeLines(*g.Rollout.NACK) {
+				r.printf("  %s\n", p.red(line))
+			}
+		}
+	}
+}
+
 func (r statusReport) nodes(nodes []server.NodeStatus, p palette) {
 	rows := [][]string{{"NODE", "GROUP", "ENVOY", "PEER", "GENERATION", "STATE"}}
 	proved := false
@@ -79,6 +102,9 @@ func (r statusReport) nodes(nodes []server.NodeStatus, p palette) {
 		}
 		if n.CertificateDue {
 			state += ", " + p.yellow("its certificate expires in "+span(n.CertificateExpires.Sub(r.now)))
+		}
+		if n.First {
+			state += ", among the first"
 		}
 		row := []string{n.ID, group, n.EnvoyVersion, n.Peer}
 		if proved {

@@ -10,6 +10,7 @@ import (
 	"sallyport/pkg/diag"
 	"sallyport/policy"
 	"sallyport/policy/model"
+	"sallyport/policy/source"
 	"sallyport/xds/server"
 	"sallyport/xds/snapshot"
 )
@@ -30,6 +31,9 @@ type inForce struct {
 	// that even the same files must be compiled anew.
 	curtailed bool
 	groups    map[string]*group
+	// tree are the files, and treeAt is when they were put in force.
+	tree   source.Tree
+	treeAt time.Time
 }
 
 // group is one group of gateways.
@@ -37,6 +41,11 @@ type group struct {
 	gateway  *model.Gateway
 	snapshot *snapshot.Snapshot
 	orphaned bool
+	// base is what a part of its gateways has while snapshot is rolled out to it;
+	// nil if all are given snapshot.
+	base *base
+	// atOnce says that all are, however the group is rolled out otherwise.
+	atOnce bool
 }
 
 // is reports whether this is what the files mean at the moment.
@@ -47,6 +56,7 @@ func (f *inForce) is(digest [32]byte, now time.Time) bool {
 // of says what this was made of, and when.
 func (f *inForce) of(l policy.Result, now time.Time) {
 	f.model, f.digest, f.files, f.compiledAt = l.Model, l.Digest, l.Files, now
+	f.tree, f.treeAt = l.Tree, now
 }
 
 // timings are how long the steps of a generation took.
@@ -69,8 +79,9 @@ func wantedGroups(old inForce, m *model.Model, now time.Time) map[string]*group 
 }
 
 // build translates the groups and checks their snapshots, without publishing
-// any. An error in one is an error of the whole.
-func (c *Controller) build(groups map[string]*group, took *timings) (next inForce, diags diag.List) {
+// any. An error in one is an error of the whole. Same says that the files are those
+// in force, so that only what has expired can be different.
+func (c *Controller) build(groups map[string]*group, digest [32]byte, same bool, now time.Time, took *timings) (next inForce, diags diag.List) {
 	defer c.recovered(func(d diag.List) {
 		diags = d
 		c.translator = c.o.NewTranslator() // whatever state the old one was left in
@@ -89,7 +100,16 @@ func (c *Controller) build(groups map[string]*group, took *timings) (next inForc
 			continue
 		}
 		started = time.Now()
-		g.snapshot, err = snapshot.New(prev, resources)
+		g.atOnce = same || g.orphaned || !g.gateway.Rollout.IsZero() && c.wasRolledOut(name, digest)
+		if g.base, err = c.baseFor(g, now); err != nil {
+			diags.Errorf(g.gateway.Origin, CodeTranslate, "what group %s had cannot be translated: %v", name, err)
+			continue
+		}
+		var also *snapshot.Snapshot
+		if g.base != nil {
+			also = g.base.snapshot
+		}
+		g.snapshot, err = snapshot.New(prev, resources, also)
 		took.snapshot += time.Since(started)
 		if err != nil {
 			diags.Errorf(g.gateway.Origin, CodeSnapshot, "group %s cannot be published: %v", name, err)
@@ -112,6 +132,10 @@ func (c *Controller) publish(next inForce, took timings) bool {
 			changes[name] = g.snapshot.Changes().String()
 		case !slices.Equal(was.gateway.Nodes, g.gateway.Nodes):
 			changes[name] = "its nodes"
+		case was.gateway.Rollout != g.gateway.Rollout:
+			changes[name] = "its rollout"
+		case stableOf(g, was) != nil:
+			changes[name] = "what expired, where it is not rolled out"
 		case was.orphaned && !g.orphaned:
 			changes[name] = "described again"
 		case !was.orphaned && g.orphaned:
@@ -121,7 +145,10 @@ func (c *Controller) publish(next inForce, took timings) bool {
 			c.o.Logger.WithField("group", name).Warn("the EgressGateway document of a group is gone: its gateways keep the configuration they have, " +
 				"and follow no further changes; shut them down, or bring the document back")
 		}
-		groups = append(groups, server.Group{Name: name, Snapshot: g.snapshot, Nodes: g.gateway.Nodes, Orphaned: g.orphaned, NoticedAt: next.compiledAt, Causes: c.causesOf(name)})
+		groups = append(groups, server.Group{
+			Name: name, Snapshot: g.snapshot, Nodes: g.gateway.Nodes, Orphaned: g.orphaned, NoticedAt: next.compiledAt, Causes: c.causesOf(name),
+			Rollout: rolloutOf(g.gateway), Stable: stableOf(g, was), AtOnce: g.atOnce,
+		})
 	}
 	c.explainBy(next.groups)
 	next.generation, next.publishedAt = old.generation, old.publishedAt
@@ -137,6 +164,7 @@ func (c *Controller) publish(next inForce, took timings) bool {
 		took.publish = time.Since(started)
 	}
 	c.inForce = next
+	c.settleBases()
 	c.logGeneration(changes, took)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -147,6 +175,19 @@ func (c *Controller) publish(next inForce, took timings) bool {
 	c.status.Curtailed = next.curtailed
 	c.remember(InForce{Digest: short(next.digest), Generation: next.generation, At: c.o.Now()})
 	return true
+}
+
+// stableOf is what the gateways are to be given that are not among the first, nil
+// if that is what they have.
+func stableOf(g, was *group) *snapshot.Snapshot {
+	switch {
+	case g.base == nil || g.base.snapshot == nil:
+		return nil
+	case was == nil, was.base != nil && was.base.snapshot != g.base.snapshot, was.base == nil && was.snapshot != g.base.snapshot:
+		return g.base.snapshot
+	default:
+		return nil
+	}
 }
 
 func (c *Controller) logGeneration(changes map[string]string, took timings) {
@@ -162,6 +203,15 @@ func (c *Controller) logGeneration(changes map[string]string, took timings) {
 		return
 	}
 	fields["changes"] = changes
+	first := make(map[string]string)
+	for name, g := range f.groups {
+		if g.base != nil {
+			first[name] = g.gateway.Rollout.First()
+		}
+	}
+	if len(first) > 0 {
+		fields["first"] = first
+	}
 	c.o.Logger.WithFields(fields).Info("published a new generation")
 }
 

@@ -16,6 +16,10 @@
 //   - A restart is no excuse: what was published is kept on disk, if there is a
 //     place for it, and is used when the directory is broken at the start. See
 //     Keeper.
+//   - What is rolled out (EgressGateway.spec.rollout) is not taken for what the
+//     gateways have before all of them are given it: neither when rules expire,
+//     which is never put off, nor when it is kept, and so not after a restart. See
+//     base.
 //   - What does not change what gateways do, such as a comment, is not published.
 //     The model that explanations are made from follows the files all the same.
 //
@@ -96,6 +100,8 @@ type Controller struct {
 	looked bool
 	// saver writes what is published; nil without a Keeper.
 	saver *saver
+	// keptBefore is what was kept before the start; nil if nobody asked yet.
+	keptBefore *keptBefore
 
 	// asked is sent to by those who want the directory looked at, see Look.
 	asked chan chan struct{}
@@ -177,6 +183,8 @@ func (c *Controller) Run(ctx context.Context) error {
 			c.lookFor(done)
 		case <-expiry.C:
 			c.look()
+		case <-c.o.Server.RolloutChanged():
+			c.rolledOut()
 		}
 		// Should the wall clock be set, the watch's rescans notice; the timer
 		// only makes it exact.

@@ -38,6 +38,7 @@ func mergeExpiries(old, next inForce) []time.Time {
 			break
 		}
 	}
+	all = append(all, expiriesOf(next.groups)...)
 	slices.SortFunc(all, time.Time.Compare)
 	return slices.CompactFunc(all, time.Time.Equal)
 }
@@ -59,8 +60,9 @@ func (c *Controller) expire(now time.Time) {
 	for _, g := range c.inForce.model.Gateways {
 		gateways = append(gateways, groups[g.Name].gateway)
 	}
+	c.settleBases()
 	var took timings
-	next, diags := c.build(groups, &took)
+	next, diags := c.build(groups, c.inForce.digest, true, now, &took)
 	if diags.HasErrors() {
 		for _, d := range diags {
 			c.logDiagnostic(d)
@@ -74,6 +76,7 @@ func (c *Controller) expire(now time.Time) {
 	}
 	next.model = &model.Model{Gateways: gateways, Expiries: c.inForce.model.Expiries}
 	next.digest, next.files = c.inForce.digest, c.inForce.files
+	next.tree, next.treeAt = c.inForce.tree, c.inForce.treeAt
 	next.compiledAt, next.expiries, next.curtailed = now, c.inForce.expiries, true
 	c.publish(next, took)
 }

@@ -14,7 +14,8 @@ import (
 )
 
 // Keeper keeps the last good policy over restarts, as kept.Store does. It is
-// loaded from at most once: when the directory is refused at the first look.
+// loaded from at most once: when the directory is refused at the first look, or at
+// the first publication that is rolled out to gateways.
 type Keeper interface {
 	Load() (kept.Policy, error)
 	Save(kept.Policy) error
@@ -43,7 +44,7 @@ func (c *Controller) fallBack(diags diag.List, now time.Time) {
 	if c.o.Keeper == nil {
 		return
 	}
-	policy, err := c.o.Keeper.Load()
+	policy, err := c.loadKept()
 	if errors.Is(err, kept.ErrNone) {
 		return // and refuse says what follows
 	}
@@ -85,11 +86,12 @@ func (c *Controller) revive(p kept.Policy, now time.Time) error {
 	if loaded.Diagnostics.HasErrors() {
 		return fmt.Errorf("this version of sallyport refuses it: %s", summary(loaded.Diagnostics))
 	}
-	next, diags := c.build(wantedGroups(c.inForce, loaded.Model, now), &took)
+	next, diags := c.build(wantedGroups(c.inForce, loaded.Model, now), loaded.Digest, c.inForce.isSame(loaded), now, &took)
 	if diags.HasErrors() {
 		return errors.New(summary(diags))
 	}
 	next.of(loaded, now)
+	next.treeAt = p.At
 	next.expiries = mergeExpiries(c.inForce, next)
 	if !c.publish(next, took) {
 		return errors.New("it cannot be published")
@@ -104,10 +106,10 @@ func (c *Controller) compile(p kept.Policy, now time.Time) (loaded policy.Result
 	return policy.LoadTree(p.Tree, now)
 }
 
-// keep has a directory that was put in force written, in its own time.
-func (c *Controller) keep(l policy.Result, now time.Time) {
+// keep has what is in force written, in its own time.
+func (c *Controller) keep() {
 	if c.saver != nil {
-		c.saver.put(kept.Policy{Directory: c.o.Directory, At: now, Tree: l.Tree})
+		c.saver.put(kept.Policy{Directory: c.o.Directory, At: c.inForce.treeAt, Tree: c.inForce.tree, Behind: c.inForce.behind()})
 	}
 }
 

@@ -55,7 +55,8 @@ func (c *Controller) look() {
 		c.accept(loaded, now)
 		return
 	}
-	next, diags := c.build(wantedGroups(c.inForce, loaded.Model, now), &took)
+	c.settleBases()
+	next, diags := c.build(wantedGroups(c.inForce, loaded.Model, now), loaded.Digest, c.inForce.isSame(loaded), now, &took)
 	if diags.HasErrors() {
 		c.reject(loaded.Digest, diags, now, first)
 		return
@@ -67,7 +68,7 @@ func (c *Controller) look() {
 	}
 	if c.publish(next, took) {
 		c.accept(loaded, now)
-		c.keep(loaded, now)
+		c.keep()
 	}
 }
 

@@ -26,6 +26,7 @@ type descriptions struct {
 	groupGeneration, nodes, current, rejecting *prometheus.Desc
 	behind, nacks, rejected, took              *prometheus.Desc
 	certificate, groupCertificate              *prometheus.Desc
+	rollout, rolloutStopped, first, stops      *prometheus.Desc
 }
 
 func newDescriptions() *descriptions {
@@ -50,6 +51,10 @@ func newDescriptions() *descriptions {
 		behind:          each("behind_seconds", "For how long the gateway that is the most behind has been; 0 if none is."),
 		nacks:           each("nacks_total", "Responses that gateways rejected."),
 		rejected:        each("generations_rejected_total", "Generations that gateways answered with a rejection of something."),
+		rollout:         each("rollout_in_progress", "1 while the group's generation is on a part of its gateways, and the others are to follow; 0 otherwise."),
+		rolloutStopped:  each("rollout_stopped", "1 while a rollout is stopped, so that gateways do not get the group's generation; 0 otherwise."),
+		first:           each("rollout_gateways_first", "Connected gateways that are the first to be given a generation which is being rolled out."),
+		stops:           each("rollouts_stopped_total", "Rollouts that were stopped."),
 		took:            each("edit_to_ack_seconds", "From an edit's being noticed to a gateway's acknowledging all of it."),
 	}
 }
@@ -104,6 +109,18 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 			send(c.groupCertificate, gauge, float64(first.Unix()), g.Name)
 		}
 		send(c.nacks, counter, float64(g.Totals.NACKs), g.Name)
+		var inProgress, stopped, first float64
+		switch r := g.Rollout; {
+		case r == nil:
+		case r.State == server.RolloutStopped:
+			stopped = 1
+		default:
+			inProgress, first = 1, float64(r.Chosen)
+		}
+		send(c.rollout, gauge, inProgress, g.Name)
+		send(c.rolloutStopped, gauge, stopped, g.Name)
+		send(c.first, gauge, first, g.Name)
+		send(c.stops, counter, float64(g.Totals.RolloutsStopped), g.Name)
 		send(c.rejected, counter, float64(g.Totals.Rejected), g.Name)
 		out <- prometheus.MustNewConstHistogram(c.took, g.Totals.Acknowledged, g.Totals.Seconds, buckets(g.Totals), g.Name)
 	}

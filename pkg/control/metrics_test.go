@@ -25,7 +25,8 @@ func TestMetrics(t *testing.T) {
 	s.Warnings.Warnf(diag.Position{}, "x", "hm")
 	s.Groups = []server.GroupStatus{{
 		Name: "odd\"\\\n", Generation: 6, Nodes: 3, Current: 1, Rejecting: 1,
-		Totals: server.Totals{Acknowledged: 3, Rejected: 2, NACKs: 4, Seconds: 31.5, Within: within},
+		Rollout: &server.RolloutStatus{State: server.RolloutWaits, Chosen: 2},
+		Totals:  server.Totals{RolloutsStopped: 5, Acknowledged: 3, Rejected: 2, NACKs: 4, Seconds: 31.5, Within: within},
 	}}
 	s.Nodes = []server.NodeStatus{
 		{ServedGroup: "odd\"\\\n", BehindMillis: 250, CertificateExpires: time.Unix(1_850_000_000, 0)},
@@ -40,12 +41,19 @@ func TestMetrics(t *testing.T) {
 		"sallyport_directory_errors 1", "sallyport_directory_warnings 1", "sallyport_group_generation" + group + "6",
 		"sallyport_gateways" + group + "3", "sallyport_gateways_current" + group + "1", "sallyport_gateways_rejecting" + group + "1",
 		"sallyport_behind_seconds" + group + "1.5", "sallyport_nacks_total" + group + "4", "sallyport_generations_rejected_total" + group + "2",
+		"sallyport_rollout_in_progress" + group + "1", "sallyport_rollout_stopped" + group + "0",
+		"sallyport_rollout_gateways_first" + group + "2", "sallyport_rollouts_stopped_total" + group + "5",
 		`sallyport_edit_to_ack_seconds_bucket{group="odd\"\\\n",le="0.005"} 0`, `sallyport_edit_to_ack_seconds_bucket{group="odd\"\\\n",le="30"} 2`,
 		`sallyport_edit_to_ack_seconds_bucket{group="odd\"\\\n",le="+Inf"} 3`, "sallyport_edit_to_ack_seconds_sum" + group + "31.5",
 		"sallyport_edit_to_ack_seconds_count" + group + "3",
 	} {
 		require.Contains(t, out, line+"\n")
 	}
+
+	s.Groups[0].Rollout.State = server.RolloutStopped
+	out = scraped(t, s)
+	require.Contains(t, out, "sallyport_rollout_in_progress"+group+"0\n")
+	require.Contains(t, out, "sallyport_rollout_stopped"+group+"1\n")
 
 	out = scraped(t, control.Status{})
 	require.NotContains(t, out, "certificate")

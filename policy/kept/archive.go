@@ -12,6 +12,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -19,17 +21,22 @@ import (
 	"sallyport/policy/source"
 )
 
-// The archive is, in this order: the manifest, the policy files below
-// policies/, and the checksum of every byte before its own entry.
+// The archive is, in this order: the manifest, the policy files below policies/,
+// those that groups had which are behind below behind/DIGEST/, and the checksum of
+// every byte before its own entry.
 const (
 	manifestName = "manifest.json"
 	filesPrefix  = "policies/"
+	behindPrefix = "behind/"
 	checksumName = "sha256"
 )
 
 // format is the version of all this. Whoever changes it must know that what an
 // older or a newer program kept is then refused.
 const format = 1
+
+// formatBehind is the version of an archive with groups that are behind.
+const formatBehind = 2
 
 // manifest says what the archive is.
 type manifest struct {
@@ -38,15 +45,37 @@ type manifest struct {
 	At        time.Time `json:"at"`
 	Files     int       `json:"files"`
 	Digest    string    `json:"digest"`
+	// Behind has null for a group of which it is not known what it had.
+	Behind map[string]*stage `json:"behind,omitempty"`
+}
+
+// stage says what a group that is behind had.
+type stage struct {
+	At     time.Time `json:"at"`
+	Files  int       `json:"files"`
+	Digest string    `json:"digest"`
 }
 
 var errDamaged = errors.New("is damaged: it was cut short or changed since it was written")
 
 // pack writes the archive.
 func pack(w io.Writer, p Policy) error {
-	m, err := json.MarshalIndent(manifest{
+	says := manifest{
 		Format: format, Directory: p.Directory, At: p.At.UTC(), Files: len(p.Tree.Files), Digest: hex.EncodeToString(p.Tree.Digest[:]),
-	}, "", "  ")
+	}
+	behind := make(map[string]source.Tree)
+	for group, of := range p.Behind {
+		says.Format = formatBehind
+		if says.Behind == nil {
+			says.Behind = make(map[string]*stage)
+		}
+		if says.Behind[group] = nil; of != nil {
+			digest := hex.EncodeToString(of.Tree.Digest[:])
+			says.Behind[group] = &stage{At: of.At.UTC(), Files: len(of.Tree.Files), Digest: digest}
+			behind[digest] = of.Tree
+		}
+	}
+	m, err := json.MarshalIndent(says, "", "  ")
 	if err != nil {
 		return err
 	}
@@ -58,6 +87,13 @@ func pack(w io.Writer, p Policy) error {
 	for _, f := range p.Tree.Files {
 		if err := entry(t, filesPrefix+f.Path, f.Data, p.At); err != nil {
 			return err
+		}
+	}
+	for _, digest := range slices.Sorted(maps.Keys(behind)) {
+		for _, f := range behind[digest].Files {
+			if err := entry(t, behindPrefix+digest+"/"+f.Path, f.Data, p.At); err != nil {
+				return err
+			}
 		}
 	}
 	// No Close, which would end the archive: the checksum's entry does.
@@ -90,8 +126,8 @@ func trailer(sum []byte) []byte {
 func unpack(data []byte) (Policy, error) {
 	r := tar.NewReader(bytes.NewReader(data))
 	m, err := readManifest(r)
-	if err == nil && m.Format != format {
-		return Policy{}, fmt.Errorf("has format %d, and this version of sallyport reads %d: another version wrote it", m.Format, format)
+	if err == nil && m.Format != format && m.Format != formatBehind {
+		return Policy{}, fmt.Errorf("has format %d, and this version of sallyport reads %d and %d: another version wrote it", m.Format, format, formatBehind)
 	}
 	if err != nil || !intact(data) {
 		return Policy{}, errDamaged
@@ -100,11 +136,50 @@ func unpack(data []byte) (Policy, error) {
 	if err != nil {
 		return Policy{}, fmt.Errorf("cannot be used, although its checksum is right: %w", err)
 	}
-	tree := source.NewTree(files)
-	if len(files) != m.Files || hex.EncodeToString(tree.Digest[:]) != m.Digest {
-		return Policy{}, errors.New("cannot be used, although its checksum is right: its files are not those of its manifest")
+	tree, err := files.tree(filesPrefix, m.Files, m.Digest)
+	if err != nil {
+		return Policy{}, err
 	}
-	return Policy{Directory: m.Directory, At: m.At, Tree: tree}, nil
+	p := Policy{Directory: m.Directory, At: m.At, Tree: tree}
+	for group, of := range m.Behind {
+		if p.Behind == nil {
+			p.Behind = make(map[string]*Stage)
+		}
+		p.Behind[group] = nil
+		if of != nil {
+			tree, err := files.tree(behindPrefix+of.Digest+"/", of.Files, of.Digest)
+			if err != nil {
+				return Policy{}, err
+			}
+			p.Behind[group] = &Stage{At: of.At, Tree: tree}
+		}
+	}
+	return p, nil
+}
+
+// contents are files of an archive by the folder that they are in.
+type contents map[string][]source.File
+
+// tree returns the files of a folder, which must be what the manifest says.
+func (c contents) tree(folder string, count int, digest string) (source.Tree, error) {
+	tree := source.NewTree(c[folder])
+	if len(tree.Files) != count || hex.EncodeToString(tree.Digest[:]) != digest {
+		return source.Tree{}, errors.New("cannot be used, although its checksum is right: its files are not those of its manifest")
+	}
+	return tree, nil
+}
+
+// folderOf returns the folder that a file of the archive is in, and its path there.
+func folderOf(name string) (folder, path string, ok bool) {
+	if path, ok := strings.CutPrefix(name, filesPrefix); ok {
+		return filesPrefix, path, true
+	}
+	rest, ok := strings.CutPrefix(name, behindPrefix)
+	if !ok {
+		return "", "", false
+	}
+	digest, path, ok := strings.Cut(rest, "/")
+	return behindPrefix + digest + "/", path, ok
 }
 
 // intact reports whether the archive ends in the checksum of what is before.
@@ -131,8 +206,8 @@ func readManifest(r *tar.Reader) (manifest, error) {
 }
 
 // readFiles reads what follows the manifest. No file is larger than the archive.
-func readFiles(r *tar.Reader, limit int64) ([]source.File, error) {
-	var files []source.File
+func readFiles(r *tar.Reader, limit int64) (contents, error) {
+	files := make(contents)
 	seen := make(map[string]bool)
 	for {
 		h, err := r.Next()
@@ -145,11 +220,11 @@ func readFiles(r *tar.Reader, limit int64) ([]source.File, error) {
 		if h.Name == checksumName {
 			continue
 		}
-		path, ok := strings.CutPrefix(h.Name, filesPrefix)
-		if !ok || h.Typeflag != tar.TypeReg || !fs.ValidPath(path) || seen[path] || h.Size > limit {
+		folder, path, ok := folderOf(h.Name)
+		if !ok || h.Typeflag != tar.TypeReg || !fs.ValidPath(path) || seen[h.Name] || h.Size > limit {
 			return nil, fmt.Errorf("%q is no policy file", h.Name)
 		}
-		seen[path] = true
+		seen[h.Name] = true
 		content := make([]byte, h.Size)
 		if _, err := io.ReadFull(r, content); err != nil {
 			return nil, err
@@ -157,6 +232,6 @@ func readFiles(r *tar.Reader, limit int64) ([]source.File, error) {
 		if !utf8.Valid(content) {
 			return nil, fmt.Errorf("%q is not UTF-8 text", h.Name)
 		}
-		files = append(files, source.File{Path: path, Data: content})
+		files[folder] = append(files[folder], source.File{Path: path, Data: content})
 	}
 }

@@ -52,6 +52,15 @@ type Policy struct {
 	At time.Time
 	// Tree are its files.
 	Tree source.Tree
+	// Behind are the groups of gateways that were not all given it, as it was being
+	// rolled out to them, and what the others had; nil if that was not known.
+	Behind map[string]*Stage
+}
+
+// Stage is a policy that was in force before.
+type Stage struct {
+	At   time.Time
+	Tree source.Tree
 }
 
 // Store is a directory in which one policy is kept. It belongs to one process

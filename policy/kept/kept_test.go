@@ -143,10 +143,10 @@ func TestOtherFormat(t *testing.T) {
 	require.NoError(t, s.Save(somePolicy(t, someFiles())))
 	data, err := os.ReadFile(s.Path())
 	require.NoError(t, err)
-	data = bytes.Replace(data, []byte(`"format": 1`), []byte(`"format": 2`), 1)
+	data = bytes.Replace(data, []byte(`"format": 1`), []byte(`"format": 3`), 1)
 	require.NoError(t, os.WriteFile(s.Path(), data, 0o600))
 	_, err = s.Load()
-	require.ErrorContains(t, err, "has format 2, and this version of sallyport reads 1")
+	require.ErrorContains(t, err, "has format 3, and this version of sallyport reads 1 and 2")
 }
 
 // The checksum is right, and what it is of is not: nothing that Save writes.

@@ -225,8 +225,8 @@ type pretend struct {
 	silent, rejects bool
 	// missed says that it may have missed a generation: removed clusters are kept for
 	// one.
-	missed bool
-	waiting         []*discovery.DeltaDiscoveryRequest
+	missed  bool
+	waiting []*discovery.DeltaDiscoveryRequest
 
 	stream *pretendStream
 }
