@@ -3,6 +3,7 @@ package control_test
 import (
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,17 +26,17 @@ func rolledGateway(t testing.TB, hosts ...string) *model.Gateway {
 }
 
 // memory is a Keeper.
-type memory struct{ policy *kept.Policy }
+type memory struct{ policy atomic.Pointer[kept.Policy] }
 
 func (m *memory) Load() (kept.Policy, error) {
-	if m.policy == nil {
-		return kept.Policy{}, kept.ErrNone
+	if p := m.policy.Load(); p != nil {
+		return *p, nil
 	}
-	return *m.policy, nil
+	return kept.Policy{}, kept.ErrNone
 }
 
 func (m *memory) Save(p kept.Policy) error {
-	m.policy = &p
+	m.policy.Store(&p)
 	return nil
 }
 
@@ -49,7 +50,7 @@ func TestRolloutIsKept(t *testing.T) {
 		one := good("one", rolledGateway(t, "a.com=x"), gateway(t, "other", "a.com=x"))
 		p.becomes(one)
 		time.Sleep(time.Second)
-		require.Equal(t, map[string]*kept.Stage{"egress": nil}, m.policy.Behind)
+		require.Equal(t, map[string]*kept.Stage{"egress": nil}, m.policy.Load().Behind)
 		require.Equal(t, server.RolloutWaits, p.served("egress").Rollout.State)
 		require.Zero(t, p.served("egress").Rollout.Base)
 		require.Nil(t, p.served("other").Rollout)
@@ -59,28 +60,28 @@ func TestRolloutIsKept(t *testing.T) {
 		p.becomes(good("one, at once", all, gateway(t, "other", "a.com=x")))
 		require.Nil(t, p.served("egress").Rollout)
 		time.Sleep(time.Second)
-		require.Empty(t, m.policy.Behind)
+		require.Empty(t, m.policy.Load().Behind)
 
 		p.becomes(one)
 		require.Nil(t, p.served("egress").Rollout, "it changes nothing for gateways")
 		at := time.Now()
 		p.becomes(good("two", rolledGateway(t, "a.com=x,y"), gateway(t, "other", "a.com=x,y")))
 		time.Sleep(time.Second)
-		require.Contains(t, m.policy.Behind, "egress")
-		require.Equal(t, one.Digest, m.policy.Behind["egress"].Tree.Digest)
-		require.True(t, m.policy.Behind["egress"].At.Equal(at))
-		require.NotEqual(t, one.Digest, m.policy.Tree.Digest)
+		require.Contains(t, m.policy.Load().Behind, "egress")
+		require.Equal(t, one.Digest, m.policy.Load().Behind["egress"].Tree.Digest)
+		require.True(t, m.policy.Load().Behind["egress"].At.Equal(at))
+		require.NotEqual(t, one.Digest, m.policy.Load().Tree.Digest)
 
 		// A further edit does not make what was never given to all the base.
 		p.becomes(good("three", rolledGateway(t, "a.com=x,y,z"), gateway(t, "other", "a.com=x,y")))
 		time.Sleep(time.Second)
-		require.Equal(t, one.Digest, m.policy.Behind["egress"].Tree.Digest)
+		require.Equal(t, one.Digest, m.policy.Load().Behind["egress"].Tree.Digest)
 
 		// Put back, nobody is behind.
 		p.becomes(one)
 		require.Nil(t, p.served("egress").Rollout)
 		time.Sleep(time.Second)
-		require.Empty(t, m.policy.Behind)
+		require.Empty(t, m.policy.Load().Behind)
 	}, func(o *control.Options) { o.Keeper = m })
 }
 
