@@ -5,17 +5,22 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"sallyport/pkg/diag"
 	"sallyport/xds/server"
 )
 
-// metricsHandler serves a status in numbers, for Prometheus. Each request sees one
-// moment of it.
+// metricsHandler serves a status in numbers, for Prometheus, and what the process
+// takes. Each request sees one moment of it.
 func metricsHandler(status func() Status) http.Handler {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(collector{status, newDescriptions()})
+	registry.MustRegister(
+		collector{status, newDescriptions()},
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 }
 

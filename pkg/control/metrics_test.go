@@ -49,6 +49,9 @@ func TestMetrics(t *testing.T) {
 	} {
 		require.Contains(t, out, line+"\n")
 	}
+	for _, ours := range []string{"go_goroutines", "go_memstats_heap_alloc_bytes", "process_resident_memory_bytes", "process_open_fds"} {
+		require.Regexp(t, "(?m)^"+ours+` [1-9]`, out, "what the process itself takes")
+	}
 
 	s.Groups[0].Rollout.State = server.RolloutStopped
 	out = scraped(t, s)
