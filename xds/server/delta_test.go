@@ -55,6 +55,64 @@ func TestDeltaGivesEverythingThenChanges(t *testing.T) {
 	f.current("one")
 }
 
+// Replicas that came to the same policy in different ways: one has retired a
+// cluster that the other never had. A gateway that goes from one to the other, either
+// way, is sent nothing.
+func TestDeltaMovesBetweenReplicas(t *testing.T) {
+	t.Parallel()
+	without := small(t, "1")
+	without.Clusters, without.Listeners = without.Clusters[:1], without.Listeners[:1]
+	old, fresh := newFleet(t), newFleet(t)
+	old.publish("egress", small(t, "1"))
+	there := old.delta()
+	there.connect("there", "egress")
+	was := old.publish("egress", without)
+	is := fresh.publish("egress", without)
+	require.Equal(t, is.GetVersion(clusters), was.GetVersion(clusters))
+	require.NotEqual(t, is.GetVersionMap(clusters), was.GetVersionMap(clusters), "the retired one is still known")
+	r := there.expect(listeners)
+	require.Equal(t, []string{"other"}, r.GetRemovedResources())
+	there.ack(r)
+	old.current("there")
+
+	back := old.delta()
+	back.connect("back", "egress")
+	old.current("back")
+
+	for name, f := range map[string]*fleet{"old": old, "fresh": fresh} {
+		for _, has := range []map[string]string{was.GetVersionMap(clusters), is.GetVersionMap(clusters)} {
+			c := f.delta()
+			c.send(&discovery.DeltaDiscoveryRequest{Node: node("mover", "egress"), TypeUrl: clusters, InitialResourceVersions: has})
+			c.send(&discovery.DeltaDiscoveryRequest{TypeUrl: listeners, InitialResourceVersions: is.GetVersionMap(listeners)})
+			f.current("mover")
+			require.Empty(t, c.responses, "%s, with %v", name, has)
+			c.cancel()
+			require.Error(t, c.ended())
+			require.Eventually(t, func() bool {
+				for _, n := range f.Status().Nodes {
+					if n.ID == "mover" {
+						return false
+					}
+				}
+				return true
+			}, patience, time.Millisecond)
+		}
+	}
+
+	// It goes with the next cluster that comes.
+	c := fresh.delta()
+	c.send(&discovery.DeltaDiscoveryRequest{Node: node("mover", "egress"), TypeUrl: clusters, InitialResourceVersions: was.GetVersionMap(clusters)})
+	c.send(&discovery.DeltaDiscoveryRequest{TypeUrl: listeners, InitialResourceVersions: is.GetVersionMap(listeners)})
+	fresh.current("mover")
+	more := small(t, "1")
+	more.Clusters[1] = upstream(t, "c", "")
+	more.Listeners = more.Listeners[:1]
+	fresh.publish("egress", more)
+	r = c.expect(clusters)
+	require.Equal(t, []string{"c"}, deltaNames(r))
+	require.Equal(t, []string{"b"}, r.GetRemovedResources())
+}
+
 func TestDeltaReconnectSendsOnlyWhatDiffers(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)

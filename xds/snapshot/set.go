@@ -45,13 +45,14 @@ type set struct {
 	// sorted are those that are not retired, by name.
 	items, sorted []*Item
 	byName        map[string]*Item
-	// state is that of a gateway that has all of them, and names are theirs in the
+	// state is that of a gateway that has those that are not retired and no others, and
+	// all that of one that has the retired ones too. Names are those of all, in the
 	// order of sending.
-	state *State
-	names []string
+	state, all *State
+	names      []string
 }
 
-func emptySet(typeURL string) *set { return &set{typeURL: typeURL, state: &State{}} }
+func emptySet(typeURL string) *set { return &set{typeURL: typeURL, state: &State{}, all: &State{}} }
 
 // holds reports whether the resources are those of the set, in whatever order, its
 // retired ones aside.
@@ -147,23 +148,27 @@ func (s *set) retire(prev *set) {
 	}
 }
 
-// finish computes what depends on all items.
+// finish computes what depends on all items. What is retired is not in the version:
+// it is there because of what was served before, which is another thing for every
+// replica.
 func (s *set) finish() *set {
-	versions := make(map[string]string, len(s.items))
-	byName := s.sorted
-	if len(s.items) > len(s.sorted) { // some are retired
-		byName = slices.Clone(s.items)
-		slices.SortFunc(byName, func(a, b *Item) int { return strings.Compare(a.Name, b.Name) })
-	}
+	versions := make(map[string]string, len(s.sorted))
 	h := sha256.New()
 	var buf []byte
-	for _, item := range byName {
+	for _, item := range s.sorted {
 		versions[item.Name] = item.Version
 		buf = appendString(buf[:0], item.Name)
 		buf = appendString(buf, item.Version)
 		_, _ = h.Write(buf) // a hash's Write never fails
 	}
 	s.state = &State{versions: versions, version: hex.EncodeToString(h.Sum(nil)[:12]), shared: true}
+	s.all = s.state
+	if len(s.items) > len(s.sorted) {
+		s.all = &State{versions: make(map[string]string, len(s.items)), version: s.state.version, shared: true}
+		for _, item := range s.items {
+			s.all.versions[item.Name] = item.Version
+		}
+	}
 	s.names = make([]string, len(s.items))
 	for i, item := range s.items {
 		s.names[i] = item.Name

@@ -12,7 +12,8 @@
 // retirement: a cluster that the resources no longer have stays in the next
 // snapshot, so that listeners still draining on it keep it, and goes with the
 // next real change after that. A snapshot in which nothing changed is the
-// previous one itself, so retired clusters never cause a push of their own.
+// previous one itself, so retired clusters never cause a push of their own. They
+// are no part of the version, and no stream is sent one that it does not have.
 package snapshot
 
 import (
@@ -127,8 +128,8 @@ func (s *Snapshot) Item(typeURL, name string) *Item {
 func (s *Snapshot) Changes() Changes { return s.changes }
 
 // GetVersion is the version of all resources of a type together: a hash of
-// their names and versions, so that every replica given the same directory
-// serves the same. It is empty for a type that snapshots do not hold.
+// their names and versions, retired ones aside, so that every replica given the
+// same directory serves the same. It is empty for a type that snapshots do not hold.
 func (s *Snapshot) GetVersion(typeURL string) string {
 	if of := s.of(typeURL); of != nil {
 		return of.state.version
@@ -140,7 +141,7 @@ func (s *Snapshot) GetVersion(typeURL string) string {
 // not be modified.
 func (s *Snapshot) GetVersionMap(typeURL string) map[string]string {
 	if of := s.of(typeURL); of != nil {
-		return of.state.versions
+		return of.all.versions
 	}
 	return nil
 }

@@ -27,8 +27,8 @@ const (
 // shared by all gateways that have the same.
 type State struct {
 	versions map[string]string
-	// version is that of the set that this is all of; empty if it is of none, or
-	// not known to be.
+	// version is that of the set that this is all of, unused clusters aside; empty if it
+	// is of none, or not known to be.
 	version string
 	// shared says that updates from here are worth remembering: more than one
 	// gateway may be here.
@@ -106,7 +106,7 @@ func (s *Snapshot) Update(typeURL string, from *State) *Update {
 	of := s.of(typeURL)
 	switch {
 	case from == of.state, from.version != "" && from.version == of.state.version:
-		return &Update{Then: of.state}
+		return &Update{Then: from}
 	case !from.shared:
 		return of.since(from)
 	}
@@ -137,19 +137,23 @@ func (s *Snapshot) UpdateOf(typeURL string, names map[string]struct{}, has map[s
 	return u
 }
 
-// All is the state of a gateway that has everything, and the names of that in the
-// order of sending. They must not be modified.
+// All is the state of a gateway that has everything, retired clusters too, and the
+// names of that in the order of sending. They must not be modified.
 func (s *Snapshot) All(typeURL string) (*State, []string) {
 	of := s.of(typeURL)
-	return of.state, of.names
+	return of.all, of.names
 }
 
-// since compares what a gateway has with the set.
+// since compares what a gateway has with the set. A retired cluster is kept where it
+// is, and given to nobody. One that is no longer there harms nobody either, as nothing
+// leads to it, and goes with the next cluster that comes: which gateway has which
+// depends on what it went through, and one that moves to another replica is to be sent
+// nothing for that.
 func (s *set) since(from *State) *Update {
 	u := &Update{Then: s.state}
 	size := 0
 	for _, item := range s.items {
-		if from.versions[item.Name] == item.Version {
+		if item.Retired || from.versions[item.Name] == item.Version {
 			continue
 		}
 		if size += item.Size(); len(u.Names) > 0 && (size > PartSize || oneByOne(s.typeURL)) {
@@ -159,17 +163,28 @@ func (s *set) since(from *State) *Update {
 		u.Names = append(u.Names, item.Name)
 		u.Body = append(u.Body, item.Delta)
 	}
+	more := false // than the state of the set has, when this was taken
 	for name := range from.versions {
-		if s.byName[name] == nil {
+		switch item := s.byName[name]; {
+		case item == nil:
 			u.Removed = append(u.Removed, name)
+		case item.Retired:
+			more = true
 		}
+	}
+	if s.typeURL == resource.ClusterType && len(u.Names) == 0 {
+		more, u.Removed = more || len(u.Removed) > 0, nil
 	}
 	if len(u.Removed) > 0 {
 		slices.Sort(u.Removed)
 		u.Body = append(u.Body, removed(u.Removed))
 	}
-	if u.Partial {
-		u.Then = from.after(u, s.byName)
+	if u.Partial || more {
+		then := from.after(u, s.byName)
+		if !u.Partial {
+			then.version = s.state.version
+		}
+		u.Then = then
 	}
 	return u
 }
