@@ -21,7 +21,8 @@ const httpsPort = 443
 // forwarding is one way out of the gateway: a DNS cache with the addresses that
 // must not come out of it, and the cluster of the same name that connects. The
 // filter and the cluster must give the cache word for word alike, or Envoy
-// refuses the second.
+// refuses the second. And it never takes other settings for a cache that it has: so
+// their digest is part of the name.
 type forwarding struct {
 	cluster string
 	cache   *dfp.DnsCacheConfig
@@ -29,11 +30,12 @@ type forwarding struct {
 	guard   *listener.Filter
 }
 
-func (b *builder) forwarding(g *model.Gateway, cluster string, allowPrivate bool) *forwarding {
+func (b *builder) forwarding(g *model.Gateway, kind string, allowPrivate bool) *forwarding {
 	refused := guard.Refused(g.Addresses.Allow, g.Addresses.Refuse, allowPrivate)
-	cache := b.dnsCache(g, cluster, refused)
+	cache := b.dnsCache(g, kind, refused)
+	cache.Name = kind + "/" + digest(b.pack(cache).GetValue())[:12]
 	return &forwarding{
-		cluster: cluster,
+		cluster: cache.Name,
 		cache:   cache,
 		resolve: b.filter("sni_dynamic_forward_proxy", &snidfp.FilterConfig{
 			DnsCacheConfig:      cache,
