@@ -17,6 +17,10 @@ GOLANGCI    := .tools/golangci-lint-$(GOLANGCI_VERSION)
 # How long `make fuzz` spends on each target.
 FUZZTIME ?= 60s
 
+# How long `make soak` churns, and where its report goes besides standard output.
+SOAKTIME   ?= 60m
+SOAKREPORT ?=
+
 # More flags for go test, for example TESTFLAGS='-run TestX -v'.
 TESTFLAGS ?=
 
@@ -54,6 +58,12 @@ test-fast: ## Run the tests that need no Envoy
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (60s)
 	@test/tools/fuzz $(FUZZTIME)
+
+.PHONY: soak
+soak: envoy ## Run what takes more than a minute: SOAKTIME (60m) of churn, floods, storms
+	@# One after another: they would measure each other. SOAKTIME=2m is a look at it.
+	SOAKTIME=$(SOAKTIME) SOAKREPORT=$(abspath $(SOAKREPORT)) go test -tags soak -count=1 -p 1 -v -timeout 180m -run '^TestSoak' $(TESTFLAGS) \
+		./test/faults ./test/e2e
 
 .PHONY: bench
 bench: envoy ## Run the benchmarks, beside nginx and HAProxy (about 16 minutes)
