@@ -145,7 +145,7 @@ func TestSoakReconnectStorm(t *testing.T) {
 			after["go_memstats_heap_alloc_bytes"] <= before["go_memstats_heap_alloc_bytes"]*1.5+(64<<20)
 	}, 2*time.Minute, time.Millisecond, "before %v, after %v", before, after)
 	for _, g := range all[1:] {
-		require.True(t, equal(all[0].State(), g.State()), "two gateways have not the same")
+		require.True(t, sameState(all[0].State()[resource.ListenerType], g.State()[resource.ListenerType]), "two gateways have not the same")
 	}
 	require.False(t, strings.Contains(s.control.Log(), "panic"))
 }
