@@ -69,7 +69,7 @@ func TestOnlyTheBucketIsPrinted(t *testing.T) {
 // printed is to be named here.
 func TestSettingsHaveEveryField(t *testing.T) {
 	t.Parallel()
-	notPrinted := []string{"Origin", "Nodes", "Entries", "Audit", "HasAuditAllowPolicy"}
+	notPrinted := []string{"Origin", "Nodes", "Rollout", "Entries", "Audit", "HasAuditAllowPolicy"}
 	full := reflect.New(reflect.TypeFor[model.Gateway]()).Elem()
 	for i := range full.NumField() {
 		if f := full.Field(i); f.CanSet() {
