@@ -23,8 +23,9 @@ type Loader struct {
 	// Limits bound what is read; zero fields mean their defaults.
 	Limits source.Limits
 
-	reader  source.Reader
-	decoder syntax.Decoder
+	reader   source.Reader
+	decoder  syntax.Decoder
+	compiler compile.Compiler
 }
 
 // Result is what a directory says.
@@ -52,8 +53,13 @@ type Result struct {
 func (l *Loader) Load(dir string, now time.Time) Result {
 	l.reader.Limits = l.Limits
 	tree, diags := l.reader.Read(dir)
+	return l.load(tree, diags, now)
+}
+
+// load decodes and compiles what was read.
+func (l *Loader) load(tree source.Tree, diags diag.List, now time.Time) Result {
 	docs, found := l.decoder.Decode(tree.Files)
-	return compiled(tree, docs, append(diags, found...), now)
+	return compiled(tree, docs, append(diags, found...), now, l.compiler.Compile)
 }
 
 // LoadTree decodes and compiles files that were read at another time, as Load
@@ -61,17 +67,17 @@ func (l *Loader) Load(dir string, now time.Time) Result {
 func LoadTree(tree source.Tree, now time.Time) Result {
 	var decoder syntax.Decoder
 	docs, diags := decoder.Decode(tree.Files)
-	return compiled(tree, docs, diags, now)
+	return compiled(tree, docs, diags, now, compile.Compile)
 }
 
 // compiled is the result for what was read and decoded.
-func compiled(tree source.Tree, docs *syntax.Documents, diags diag.List, now time.Time) Result {
+func compiled(tree source.Tree, docs *syntax.Documents, diags diag.List, now time.Time, compiler func(*syntax.Documents, time.Time) (*model.Model, diag.List)) Result {
 	r := Result{Documents: docs, Digest: tree.Digest, Files: len(tree.Files), Tree: tree}
 	if diags.HasErrors() {
 		diags = append(diags, compile.Check(docs, now)...)
 	} else {
 		var found diag.List
-		r.Model, found = compile.Compile(docs, now)
+		r.Model, found = compiler(docs, now)
 		diags = append(diags, found...)
 	}
 	diags.Sort()

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"sallyport/pkg/diag"
+	"sallyport/policy/compile"
 	"sallyport/policy/source"
 	"sallyport/policy/syntax"
 )
@@ -31,7 +32,9 @@ func LoadPair(a, b Moment) (Result, Result) {
 	var working sync.WaitGroup
 	finish := func(i int, decoder *syntax.Decoder) func() {
 		docs, found := decoder.Decode(trees[i].Files)
-		return func() { results[i] = compiled(trees[i], docs, append(diags[i], found...), moments[i].At) }
+		return func() {
+			results[i] = compiled(trees[i], docs, append(diags[i], found...), moments[i].At, compile.Compile)
+		}
 	}
 	if mostlyAlike(trees[0], trees[1]) {
 		var one syntax.Decoder

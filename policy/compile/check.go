@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -75,16 +76,20 @@ func (c *compiler) first() diag.Position {
 
 func (c *compiler) checkPolicies() {
 	for _, p := range c.docs.Policies {
-		c.checkExpiry(p)
-		for i := range p.Rules {
-			r := &p.Rules[i]
-			c.checkPeers(p, r)
-			for _, to := range r.To {
-				if r.Action == model.Allow && !c.expired(p) {
-					c.checkReach(p, r, to)
-				}
-				c.checkExcept(to)
+		c.checkPolicy(p)
+	}
+}
+
+func (c *compiler) checkPolicy(p *syntax.EgressPolicy) {
+	c.checkExpiry(p)
+	for i := range p.Rules {
+		r := &p.Rules[i]
+		c.checkPeers(p, r)
+		for _, to := range r.To {
+			if r.Action == model.Allow && !c.expired(p) {
+				c.checkReach(p, r, to)
 			}
+			c.checkExcept(to)
 		}
 	}
 }
@@ -141,32 +146,49 @@ func (c *compiler) checkExcept(to syntax.To) {
 }
 
 func (c *compiler) checkDestinations() {
-	type owned struct {
-		host syntax.Host
-		by   *syntax.Destination
-	}
-	seen := make(map[hostname.Pattern][]owned)
-	destinations := slices.Clone(c.docs.Destinations)
-	slices.SortStableFunc(destinations, func(a, b *syntax.Destination) int { return a.Pos.Compare(b.Pos) })
-	for _, d := range destinations {
-		if d.Namespace == "" && slices.Contains(d.ExportTo, ".") {
-			c.diags.Errorf(place(d.ExportToPos, d.Pos), "missing-namespace",
-				`Destination %s has no namespace that "." in exportTo could mean: set metadata.namespace, or name the namespaces`, d.Name)
-		}
+	byHost := make(map[hostname.Pattern][]owned)
+	for _, d := range c.docs.Destinations {
+		c.checkDestination(d)
 		for _, h := range d.Hosts {
-			i := slices.IndexFunc(seen[h.Pattern], func(o owned) bool { return o.by == d || exportTo(o.by).Overlaps(exportTo(d)) })
-			if i < 0 {
-				seen[h.Pattern] = append(seen[h.Pattern], owned{h, d})
-				c.checkSuffix(h)
-				continue
-			}
-			if first := seen[h.Pattern][i]; first.by != d { // else the decoder has warned of it
-				c.diags.Errorf(h.Pos, "duplicate-destination", "%s is already a host of Destination %s at %s: remove one of them, or export them to different namespaces",
-					h.Pattern, fullName(&first.by.Meta), first.host.Pos)
-			}
+			byHost[h.Pattern] = append(byHost[h.Pattern], owned{h, d})
 		}
-		for _, g := range c.docs.Gateways {
-			c.checkAddresses(d.ResolveAddresses, d.AllowPrivate, "set `privateAddresses: Allow` if this is meant", "", g)
+	}
+	for _, all := range byHost {
+		c.checkOwners(all)
+	}
+}
+
+// checkDestination looks at one alone.
+func (c *compiler) checkDestination(d *syntax.Destination) {
+	if d.Namespace == "" && slices.Contains(d.ExportTo, ".") {
+		c.diags.Errorf(place(d.ExportToPos, d.Pos), "missing-namespace",
+			`Destination %s has no namespace that "." in exportTo could mean: set metadata.namespace, or name the namespaces`, d.Name)
+	}
+	for _, g := range c.docs.Gateways {
+		c.checkAddresses(d.ResolveAddresses, d.AllowPrivate, "set `privateAddresses: Allow` if this is meant", "", g)
+	}
+}
+
+// owned is a host of a Destination.
+type owned struct {
+	host syntax.Host
+	by   *syntax.Destination
+}
+
+// checkOwners looks at the Destinations of one host, which it sorts.
+func (c *compiler) checkOwners(all []owned) {
+	slices.SortStableFunc(all, func(a, b owned) int { return cmp.Or(a.by.Pos.Compare(b.by.Pos), a.host.Pos.Compare(b.host.Pos)) })
+	var seen []owned
+	for _, o := range all {
+		i := slices.IndexFunc(seen, func(s owned) bool { return s.by == o.by || exportTo(s.by).Overlaps(exportTo(o.by)) })
+		if i < 0 {
+			seen = append(seen, o)
+			c.checkSuffix(o.host)
+			continue
+		}
+		if first := seen[i]; first.by != o.by { // else the decoder has warned of it
+			c.diags.Errorf(o.host.Pos, "duplicate-destination", "%s is already a host of Destination %s at %s: remove one of them, or export them to different namespaces",
+				o.host.Pattern, fullName(&first.by.Meta), first.host.Pos)
 		}
 	}
 }
@@ -194,6 +216,12 @@ func (c *compiler) checkAddresses(list []syntax.Address, allowPrivate bool, priv
 		c.diags.Errorf(a.Pos, "refused-address", "gateway %s does not dial %s: it is in %s (%s, %s); %s",
 			g.Name, a.Addr, by.Prefix, by.Name, by.Source, hint)
 	}
+}
+
+// checkRegistered looks at what is registered at a gateway.
+func (c *compiler) checkRegistered(d *registered, g *syntax.EgressGateway) {
+	c.checkIstioAddresses(d, g)
+	c.checkOriginated(d, g)
 }
 
 // checkIstioAddresses is checkAddresses for what Istio's documents register.

@@ -100,28 +100,33 @@ func (c *compiler) gateway(doc *syntax.EgressGateway) *model.Gateway {
 	istioRules, found := istio.Rules(&c.docs, doc)
 	c.diags = append(c.diags, found...)
 	rules.add(istioRules.Rules)
+	g := newGateway(doc)
+	g.HasAllowPolicy = c.hasAllowPolicy(syntax.Enforce) || istioRules.HasAllowPolicy
+	g.HasAuditAllowPolicy = c.hasAllowPolicy(syntax.Audit) || istioRules.HasAuditAllowPolicy
+	g.Entries, g.Audit = entries(rules.enforced, c.registry(doc), doc.AllowAny), rules.audit
+	g.IndexRules(rules.enforced)
+	return g
+}
+
+// newGateway is what a group's own document says.
+func newGateway(doc *syntax.EgressGateway) *model.Gateway {
 	g := &model.Gateway{
-		Name:                doc.Name,
-		Origin:              doc.Pos,
-		TrustDomain:         doc.TrustDomain,
-		AllowAny:            doc.AllowAny,
-		DefaultAction:       doc.DefaultAction,
-		HasAllowPolicy:      c.hasAllowPolicy(syntax.Enforce) || istioRules.HasAllowPolicy,
-		HasAuditAllowPolicy: c.hasAllowPolicy(syntax.Audit) || istioRules.HasAuditAllowPolicy,
-		DNS:                 doc.DNS,
-		Addresses:           doc.Addresses,
-		Limits:              doc.Limits,
-		Certificates:        doc.Certificates,
-		AccessLog:           doc.AccessLog,
-		Nodes:               slices.Compact(slices.Sorted(slices.Values(doc.Nodes))),
-		Rollout:             doc.Rollout,
-		Entries:             entries(rules.enforced, c.registry(doc), doc.AllowAny),
-		Audit:               rules.audit,
+		Name:          doc.Name,
+		Origin:        doc.Pos,
+		TrustDomain:   doc.TrustDomain,
+		AllowAny:      doc.AllowAny,
+		DefaultAction: doc.DefaultAction,
+		DNS:           doc.DNS,
+		Addresses:     doc.Addresses,
+		Limits:        doc.Limits,
+		Certificates:  doc.Certificates,
+		AccessLog:     doc.AccessLog,
+		Nodes:         slices.Compact(slices.Sorted(slices.Values(doc.Nodes))),
+		Rollout:       doc.Rollout,
 	}
 	for _, l := range doc.Listeners {
 		g.Listeners = append(g.Listeners, l.Listener)
 	}
-	g.Index()
 	return g
 }
 

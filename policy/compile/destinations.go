@@ -22,7 +22,7 @@ const defaultPort = 443
 // pattern.
 type registry struct {
 	patterns []hostname.Pattern
-	index    hostindex.Index[*registered]
+	index    *hostindex.Index[*registered]
 }
 
 // registered is what a document says about one of its hosts.
@@ -42,49 +42,65 @@ type registered struct {
 func (c *compiler) registry(g *syntax.EgressGateway) *registry {
 	found, diags := istio.Registry(&c.docs, g)
 	c.diags = append(c.diags, diags...)
-	all := c.destinations()
-	for _, f := range found {
-		all = append(all, &registered{
-			pattern: f.Pattern, at: f.At, by: f.By, exportTo: f.ExportTo, dial: f.Dial, addresses: f.Addresses, hint: f.Hint,
-		})
+	var all []*registered
+	for _, d := range c.docs.Destinations {
+		all = append(all, hostsOf(d)...)
 	}
-	r := &registry{}
+	for _, f := range found {
+		all = append(all, fromIstio(f))
+	}
+	r := &registry{index: &hostindex.Index[*registered]{}}
 	for _, d := range c.unite(all) {
-		c.checkIstioAddresses(d, g)
-		c.checkOriginated(d, g)
+		c.checkRegistered(d, g)
 		r.patterns = append(r.patterns, d.pattern)
 		r.index.Add(d.pattern, d)
 	}
 	return r
 }
 
-// destinations are the hosts of the Destinations.
-func (c *compiler) destinations() []*registered {
-	var out []*registered
-	for _, d := range c.docs.Destinations {
-		for _, h := range d.Hosts {
-			out = append(out, &registered{
-				pattern: h.Pattern, at: place(h.Pos, d.Pos), by: "Destination " + fullName(&d.Meta), exportTo: exportTo(d), dial: dial(d), native: true,
-			})
-		}
+// hostsOf are the hosts of a Destination.
+func hostsOf(d *syntax.Destination) []*registered {
+	out := make([]*registered, 0, len(d.Hosts))
+	for _, h := range d.Hosts {
+		out = append(out, &registered{
+			pattern: h.Pattern, at: place(h.Pos, d.Pos), by: "Destination " + fullName(&d.Meta), exportTo: exportTo(d), dial: dial(d), native: true,
+		})
 	}
 	return out
 }
 
-// unite makes one of several that are registered under one pattern, for
-// different namespaces, and reached alike. The order of what it is given does not
-// matter.
+func fromIstio(f istio.Registration) *registered {
+	return &registered{
+		pattern: f.Pattern, at: f.At, by: f.By, exportTo: f.ExportTo, dial: f.Dial, addresses: f.Addresses, hint: f.Hint,
+	}
+}
+
+// unite makes one of several that are registered under one pattern. The order of
+// what it is given does not matter.
 func (c *compiler) unite(all []*registered) []*registered {
 	slices.SortStableFunc(all, func(a, b *registered) int {
 		return cmp.Or(hostname.Compare(a.pattern, b.pattern), a.at.Compare(b.at))
 	})
 	var out []*registered
-	for _, d := range all {
-		if len(out) == 0 || out[len(out)-1].pattern != d.pattern {
-			out = append(out, d)
-			continue
+	for len(all) > 0 {
+		n := slices.IndexFunc(all, func(d *registered) bool { return d.pattern != all[0].pattern })
+		if n < 0 {
+			n = len(all)
 		}
-		first := out[len(out)-1]
+		out = append(out, c.uniteSame(all[:n]))
+		all = all[n:]
+	}
+	return out
+}
+
+// uniteSame makes one of several of a pattern, sorted by their places, for
+// different namespaces, and reached alike.
+func (c *compiler) uniteSame(all []*registered) *registered {
+	if len(all) == 1 {
+		return all[0]
+	}
+	first := *all[0]
+	for _, d := range all[1:] {
 		switch {
 		case first.native && d.native && first.exportTo.Overlaps(d.exportTo): // has been reported
 		case !istio.SameDial(first.dial, d.dial):
@@ -94,7 +110,7 @@ func (c *compiler) unite(all []*registered) []*registered {
 			first.exportTo = first.exportTo.Union(d.exportTo)
 		}
 	}
-	return out
+	return &first
 }
 
 // find returns what the most specific document that covers the pattern says, or

@@ -42,10 +42,14 @@ func distinct(rules []*model.Rule, registry *registry, allowAny bool) map[hostna
 	}
 	delete(set, hostname.Pattern{}) // covers nothing
 	if allowAny {
-		everything, _ := hostname.ParsePattern("*") // is one
-		set[everything] = struct{}{}
+		set[everything()] = struct{}{}
 	}
 	return set
+}
+
+func everything() hostname.Pattern {
+	p, _ := hostname.ParsePattern("*") // is one
+	return p
 }
 
 func entry(p hostname.Pattern, about []model.Coverage, registry *registry, allowAny bool) *model.Entry {

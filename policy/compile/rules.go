@@ -2,7 +2,6 @@ package compile
 
 import (
 	"slices"
-	"strings"
 
 	"sallyport/pkg/hostname"
 	"sallyport/policy/model"
@@ -87,11 +86,5 @@ func patterns(hosts []syntax.Host) []hostname.Pattern {
 	return out
 }
 
-// sortByID orders rules as model.CompareRules does, writing each ID once.
-func sortByID(rules []*model.Rule) {
-	ids := make(map[*model.Rule]string, len(rules))
-	for _, r := range rules {
-		ids[r] = r.ID.String()
-	}
-	slices.SortStableFunc(rules, func(a, b *model.Rule) int { return strings.Compare(ids[a], ids[b]) })
-}
+// sortByID orders rules as model.CompareRules does.
+func sortByID(rules []*model.Rule) { slices.SortStableFunc(rules, model.CompareRules) }

@@ -91,12 +91,20 @@ type testSet struct {
 func testSets(docs *syntax.Documents) []testSet {
 	var out []testSet
 	for _, p := range docs.Policies {
-		out = append(out, testSet{&p.Meta, p.Mode != syntax.Enforce, p.Tests})
+		out = append(out, testsOf(p))
 	}
 	for _, t := range docs.Tests {
-		out = append(out, testSet{&t.Meta, t.Mode != syntax.Enforce, t.Tests})
+		out = append(out, testsAlone(t))
 	}
 	return out
+}
+
+func testsOf(p *syntax.EgressPolicy) testSet {
+	return testSet{&p.Meta, p.Mode != syntax.Enforce, p.Tests}
+}
+
+func testsAlone(t *syntax.PolicyTest) testSet {
+	return testSet{&t.Meta, t.Mode != syntax.Enforce, t.Tests}
 }
 
 // RunTests runs all tests at every gateway that they are about, in the order
@@ -108,15 +116,22 @@ func RunTests(m *model.Model, docs *syntax.Documents) []TestResult {
 	for _, g := range m.Gateways {
 		for _, set := range sets {
 			for _, t := range set.tests {
-				principal, err := testPrincipal(set.meta, t.From, g.TrustDomain)
-				if err != nil || t.Gateway != "" && t.Gateway != g.Name || t.Via != model.WayTLS && !g.SpeaksHTTP() {
-					continue
+				if r, ok := tested(g, set, t); ok {
+					out = append(out, r)
 				}
-				out = append(out, runTest(g, set, t, principal))
 			}
 		}
 	}
 	return out
+}
+
+// tested runs a test at a gateway, if it is about that.
+func tested(g *model.Gateway, set testSet, t syntax.Test) (TestResult, bool) {
+	principal, err := testPrincipal(set.meta, t.From, g.TrustDomain)
+	if err != nil || t.Gateway != "" && t.Gateway != g.Name || t.Via != model.WayTLS && !g.SpeaksHTTP() {
+		return TestResult{}, false
+	}
+	return runTest(g, set, t, principal), true
 }
 
 func runTest(g *model.Gateway, set testSet, t syntax.Test, principal string) TestResult {
@@ -155,12 +170,16 @@ func (c *compiler) checkTests() {
 		return
 	}
 	for _, set := range testSets(&c.docs) {
-		for _, t := range set.tests {
-			if _, err := testPrincipal(set.meta, t.From, c.docs.Gateways[0].TrustDomain); err != nil {
-				c.diags.Errorf(place(t.From.Pos, t.Pos, set.meta.Pos), "bad-test", "%v", err)
-			}
-			c.checkTestGateway(t, place(t.GatewayPos, t.Pos, set.meta.Pos))
+		c.checkTestSet(set)
+	}
+}
+
+func (c *compiler) checkTestSet(set testSet) {
+	for _, t := range set.tests {
+		if _, err := testPrincipal(set.meta, t.From, c.docs.Gateways[0].TrustDomain); err != nil {
+			c.diags.Errorf(place(t.From.Pos, t.Pos, set.meta.Pos), "bad-test", "%v", err)
 		}
+		c.checkTestGateway(t, place(t.GatewayPos, t.Pos, set.meta.Pos))
 	}
 }
 
@@ -192,13 +211,17 @@ func (c *compiler) judgeTests(m *model.Model) {
 	results := RunTests(m, &c.docs)
 	c.findLost(m, results)
 	for _, t := range results {
-		switch {
-		case t.Passed():
-		case t.Lost != nil:
-			c.diags.Warnf(t.Position, "test-expired", "%s: %s, at %s, which said so, has expired", t.failure(), t.Lost.ID, t.Lost.Origin)
-		default:
-			c.diags.Errorf(t.Position, "test-failed", "%s", t.failure())
-		}
+		c.judgeTest(t)
+	}
+}
+
+func (c *compiler) judgeTest(t TestResult) {
+	switch {
+	case t.Passed():
+	case t.Lost != nil:
+		c.diags.Warnf(t.Position, "test-expired", "%s: %s, at %s, which said so, has expired", t.failure(), t.Lost.ID, t.Lost.Origin)
+	default:
+		c.diags.Errorf(t.Position, "test-failed", "%s", t.failure())
 	}
 }
 
@@ -216,9 +239,15 @@ func (c *compiler) findLost(m *model.Model, results []TestResult) {
 			g := slices.IndexFunc(c.docs.Gateways, func(g *syntax.EgressGateway) bool { return g.Name == t.Gateway })
 			expired[t.Gateway] = c.rulesFor(c.docs.Gateways[g]).expired
 		}
-		if n := slices.IndexFunc(expired[t.Gateway], func(r *model.Rule) bool { return t.mayHaveBeen(r, m.FindGateway(t.Gateway)) }); n >= 0 {
-			t.Lost = expired[t.Gateway][n]
-		}
+		t.findLost(expired[t.Gateway], m.FindGateway(t.Gateway))
+	}
+}
+
+// findLost finds the first of the expired rules that the test may have passed
+// with.
+func (t *TestResult) findLost(expired []*model.Rule, g *model.Gateway) {
+	if i := slices.IndexFunc(expired, func(r *model.Rule) bool { return t.mayHaveBeen(r, g) }); i >= 0 {
+		t.Lost = expired[i]
 	}
 }
 

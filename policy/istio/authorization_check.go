@@ -20,12 +20,17 @@ func CheckRules(docs *syntax.Documents, complete bool) diag.List {
 		gateways = append(gateways, newGatewayContext(g))
 	}
 	for _, doc := range docs.Istio.AuthorizationPolicies {
-		p, found := parsePolicy(doc)
-		diags = append(diags, found...)
-		p.warn(&diags)
-		if complete && len(gateways) > 0 && !found.HasErrors() {
-			p.warnTogether(gateways, &diags)
-		}
+		diags = append(diags, checkPolicy(doc, gateways, complete)...)
+	}
+	return diags
+}
+
+func checkPolicy(doc *syntax.AuthorizationPolicy, gateways []*gatewayContext, complete bool) diag.List {
+	p, diags := parsePolicy(doc)
+	bad := diags.HasErrors()
+	p.warn(&diags)
+	if complete && len(gateways) > 0 && !bad {
+		p.warnTogether(gateways, &diags)
 	}
 	return diags
 }

@@ -36,6 +36,14 @@ type Registration struct {
 // stands there once, and if several cover a name, the most specific one has
 // the whole meaning.
 func Registry(docs *syntax.Documents, g *syntax.EgressGateway) ([]Registration, diag.List) {
+	found, _, diags := RegistryByPolicies(docs, g)
+	return found, diags
+}
+
+// RegistryByPolicies is Registry, and says whether AuthorizationPolicies had a
+// say in it: their conditions do where a route changes server names. If they had
+// none, others would not change the result.
+func RegistryByPolicies(docs *syntax.Documents, g *syntax.EgressGateway) (found []Registration, byPolicies bool, diags diag.List) {
 	r := newRegistry(docs, g)
 	r.readEntries()
 	r.readGateways()
@@ -48,7 +56,7 @@ func Registry(docs *syntax.Documents, g *syntax.EgressGateway) ([]Registration, 
 	}
 	out := r.unite()
 	r.lookForUnused(out)
-	return out, r.diags
+	return out, r.toward.read, r.diags
 }
 
 // registry is what the documents say at one gateway.

@@ -19,23 +19,55 @@ func Rules(docs *syntax.Documents, g *syntax.EgressGateway) (RuleSet, diag.List)
 		if !at.applies(doc) {
 			continue
 		}
-		p, found := parsePolicy(doc)
+		one, found := at.policy(doc)
 		diags = append(diags, found...)
-		id := model.RuleID{Namespace: doc.Namespace, Policy: doc.Name}
-		taken.take(id, doc, &diags)
-		if doc.Action == syntax.ActionAllow {
-			if doc.DryRun {
-				set.HasAuditAllowPolicy = true
-			} else {
-				set.HasAllowPolicy = true
-			}
-		}
-		for i := range p.rules {
-			id.Index = i
-			set.Rules = append(set.Rules, at.rules(p, &p.rules[i], id, &diags)...)
-		}
+		taken.take(model.RuleID{Namespace: doc.Namespace, Policy: doc.Name}, doc, &diags)
+		set.Rules = append(set.Rules, one.Rules...)
+		set.HasAllowPolicy = set.HasAllowPolicy || one.HasAllowPolicy
+		set.HasAuditAllowPolicy = set.HasAuditAllowPolicy || one.HasAuditAllowPolicy
 	}
 	return set, diags
+}
+
+// policy says what a policy that applies means here.
+func (g *gatewayContext) policy(doc *syntax.AuthorizationPolicy) (RuleSet, diag.List) {
+	p, diags := parsePolicy(doc)
+	allow := doc.Action == syntax.ActionAllow
+	set := RuleSet{HasAllowPolicy: allow && !doc.DryRun, HasAuditAllowPolicy: allow && doc.DryRun}
+	for i := range p.rules {
+		id := model.RuleID{Namespace: doc.Namespace, Policy: doc.Name, Index: i}
+		set.Rules = append(set.Rules, g.rules(p, &p.rules[i], id, &diags)...)
+	}
+	return set, diags
+}
+
+// Reader says of single AuthorizationPolicies what Rules and CheckRules say of
+// all, at gateways that stay the same.
+type Reader struct{ gateways []*gatewayContext }
+
+// NewReader makes a Reader. The gateways must not be changed any more.
+func NewReader(gateways []*syntax.EgressGateway) *Reader {
+	r := &Reader{}
+	for _, g := range gateways {
+		r.gateways = append(r.gateways, newGatewayContext(g))
+	}
+	return r
+}
+
+// Read says what a policy means at each of the gateways, in their order, and
+// whether it applies to any. Whether another policy has the same name is the
+// caller's to find.
+func (r *Reader) Read(doc *syntax.AuthorizationPolicy) (sets []RuleSet, applies bool, diags diag.List) {
+	diags = checkPolicy(doc, r.gateways, true)
+	sets = make([]RuleSet, len(r.gateways))
+	for i, g := range r.gateways {
+		if !g.applies(doc) {
+			continue
+		}
+		set, found := g.policy(doc)
+		sets[i], applies, diags = set, true, append(diags, found...)
+	}
+	return sets, applies, diags
 }
 
 // rules makes one rule of a policy into rules of the model: two if it means

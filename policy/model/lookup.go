@@ -1,35 +1,48 @@
 package model
 
 import (
+	"iter"
 	"slices"
-	"strings"
 
 	"sallyport/pkg/diag"
 	"sallyport/pkg/hostindex"
 	"sallyport/pkg/hostname"
+	"sallyport/pkg/layered"
 )
 
-// Index sorts the entries and prepares the look-ups. The compiler calls it
-// once, when the gateway is complete; from then on the gateway may be read from
-// several goroutines, and must not be changed.
+// Index sorts the entries and prepares the look-ups. It is called once, when the
+// gateway is complete; from then on the gateway may be read from several
+// goroutines, and must not be changed. See With for a changed one.
 func (g *Gateway) Index() {
+	var rules []*Rule
+	for _, e := range g.Entries {
+		rules = append(append(rules, e.Rules...), e.Overlapping...)
+	}
+	g.IndexRules(rules)
+}
+
+// IndexRules is Index of a gateway whose enforced rules are known.
+func (g *Gateway) IndexRules(enforced []*Rule) {
 	slices.SortFunc(g.Entries, func(a, b *Entry) int { return hostname.Compare(a.Pattern, b.Pattern) })
-	g.entries = hostindex.Index[*Entry]{}
-	g.rules = make(map[RuleID]*Rule, len(g.Entries)+len(g.Audit))
+	g.entries = &hostindex.Index[*Entry]{}
 	for _, e := range g.Entries {
 		g.entries.Add(e.Pattern, e)
-		for _, r := range e.Rules {
-			g.rules[r.ID] = r
-		}
-		for _, r := range e.Overlapping {
-			g.rules[r.ID] = r
-		}
 	}
 	g.audit = NewRuleIndex(g.Audit)
-	for _, r := range g.Audit {
-		g.rules[r.ID] = r
+	rules := make(map[RuleID]*Rule, len(g.Entries)+len(g.Audit))
+	for _, list := range [][]*Rule{enforced, g.Audit} {
+		for _, r := range list {
+			if before := rules[r.ID]; before == nil || namesBetter(r, before) {
+				rules[r.ID] = r
+			}
+		}
 	}
+	g.rules = layered.Of(rules)
 }
+
+// namesBetter says which of two rules with one ID is found by it: a rule of
+// Istio's may be two, one for each way of asking, which are written in one place.
+func namesBetter(a, b *Rule) bool { return a.Via < b.Via }
 
 // Lookup returns the entry with the most specific pattern that covers the
 // name, or nil.
@@ -48,11 +61,15 @@ func (g *Gateway) LookupPattern(p hostname.Pattern) *Entry {
 	return nil
 }
 
+// Enclosing yields the entries whose patterns cover p and more than p, from the
+// most to the least specific.
+func (g *Gateway) Enclosing(p hostname.Pattern) iter.Seq[*Entry] { return g.entries.Enclosing(p) }
+
 // FindRule returns the rule with the ID, and where it was written, or nil.
 // Audit rules are found too.
 func (g *Gateway) FindRule(id RuleID) (*Rule, diag.Position) {
-	r := g.rules[id]
-	if r == nil {
+	r, ok := g.rules.Get(id)
+	if !ok {
 		return nil, diag.Position{}
 	}
 	return r, r.Origin
@@ -69,4 +86,4 @@ func (m *Model) FindGateway(name string) *Gateway {
 }
 
 // CompareRules orders rules by the text of their IDs.
-func CompareRules(a, b *Rule) int { return strings.Compare(a.ID.String(), b.ID.String()) }
+func CompareRules(a, b *Rule) int { return a.ID.Compare(b.ID) }

@@ -11,6 +11,7 @@ import (
 	"sallyport/pkg/diag"
 	"sallyport/pkg/hostindex"
 	"sallyport/pkg/hostname"
+	"sallyport/pkg/layered"
 )
 
 // Verdict is the answer to "may this principal reach this host". The zero
@@ -96,9 +97,9 @@ type Gateway struct {
 	HasAuditAllowPolicy bool
 
 	// Made by Index.
-	entries hostindex.Index[*Entry]
+	entries *hostindex.Index[*Entry]
 	audit   *RuleIndex
-	rules   map[RuleID]*Rule
+	rules   layered.Map[RuleID, *Rule]
 }
 
 // Protocol is what an entry listener speaks.

@@ -1,6 +1,7 @@
 package model_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -27,4 +28,16 @@ func TestParseRuleIDRefuses(t *testing.T) {
 		_, err := model.ParseRuleID(s)
 		require.Error(t, err, s)
 	}
+}
+
+// IDs are ordered as their texts are, whatever is in them.
+func TestRuleIDCompare(t *testing.T) {
+	word := rapid.StringMatching(`[a\]_0-]{0,3}(\]-rule\[)?`)
+	id := rapid.Custom(func(t *rapid.T) model.RuleID {
+		return model.RuleID{Namespace: word.Draw(t, "namespace"), Policy: word.Draw(t, "policy"), Index: rapid.IntRange(0, 120).Draw(t, "index")}
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		a, b := id.Draw(t, "a"), id.Draw(t, "b")
+		require.Equal(t, strings.Compare(a.String(), b.String()), a.Compare(b), "%s, %s", a, b)
+	})
 }
