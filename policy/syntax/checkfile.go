@@ -12,7 +12,7 @@ func (d *Decoder) CheckFile(f source.File) diag.List {
 	if d.language == nil {
 		d.language = newLanguage()
 	}
-	diags := d.language.decode(f).diags
+	diags := d.language.decodeWhole(f).diags
 	diags.Sort()
 	return diags
 }

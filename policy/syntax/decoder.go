@@ -20,23 +20,28 @@ const maxErrors = 200
 // maxMessage is how many bytes of a message are shown: it may quote the file.
 const maxMessage = 1000
 
-// Decoder decodes policy files. It remembers the files of the last Decode, so
-// that an edit costs only what was edited. The zero value is ready to use. It
-// is not safe for concurrent use.
+// Decoder decodes policy files. It remembers the documents of the last Decode,
+// so that an edit costs only what was edited: documents whose text and place are
+// the same are the same, to the pointer. The zero value is ready to use. It is not
+// safe for concurrent use.
 type Decoder struct {
 	// Namespace is that of Istio's documents that say none themselves, as with
 	// kubectl's -n. If it is empty, such documents are errors.
 	Namespace string
 
 	language *language
-	files    map[fileKey]decoded
+	files    map[string]*known // by path
+	taken    *takenNames       // of the documents in files; nil if unknown
 
 	decodes int // for tests: how many files were not remembered
+	parts   int // for tests: how many parts of files were decoded
 }
 
-type fileKey struct {
-	path   string
-	digest [sha256.Size]byte
+// known is a file as it was decoded.
+type known struct {
+	digest  [sha256.Size]byte
+	decoded *decoded
+	placed  *placed
 }
 
 // decoded is what one file says.
@@ -45,6 +50,9 @@ type decoded struct {
 	// kustomization is what the file says if its name is a kustomization's.
 	kustomization *kustomization
 	diags         diag.List
+	// parts are those that the file was decoded by, or, if it was taken as a whole,
+	// those of the last time that it was not.
+	parts []decodedPart
 }
 
 // Decode decodes files, and finds everything that is wrong with any of them.
@@ -54,27 +62,40 @@ func (d *Decoder) Decode(files []source.File) (*Documents, diag.List) {
 	if d.language == nil {
 		d.language = newLanguage()
 	}
-	next := make(map[fileKey]decoded, len(files))
-	docs, diags := &Documents{}, diag.List(nil)
-	sorted := slices.SortedFunc(slices.Values(files), func(a, b source.File) int { return strings.Compare(a.Path, b.Path) })
-	results := make([]decoded, len(sorted))
+	taken := d.taken
+	d.taken = nil // until they are right again
+	sorted := files
+	byPath := func(a, b source.File) int { return strings.Compare(a.Path, b.Path) }
+	if !slices.IsSortedFunc(files, byPath) {
+		sorted = slices.SortedFunc(slices.Values(files), byPath)
+	}
+	next := make(map[string]*known, len(files))
+	results := make([]*known, len(sorted))
+	var diags diag.List
 	for i, f := range sorted {
-		key := fileKey{f.Path, f.Digest}
-		result, ok := d.files[key]
-		if !ok {
+		before := d.files[f.Path]
+		k := before
+		if k == nil || k.digest != f.Digest {
 			d.decodes++
-			result = d.language.decode(f)
+			k = &known{digest: f.Digest, decoded: d.language.decode(f, before, &d.parts)}
 		}
-		next[key], results[i] = result, result
-		diags = append(diags, result.diags...)
+		next[f.Path], results[i] = k, k
+		diags = append(diags, k.decoded.diags...)
 	}
-	c := &collector{places: newFolders(sorted, results), names: make(map[string]*Meta)}
-	c.places.namespace = d.Namespace
-	for _, result := range results {
-		c.add(docs, result.docs)
+	folders := newFolders(sorted, results)
+	folders.namespace = d.Namespace
+	diags = append(diags, folders.diags...)
+	all := make([]*Documents, len(sorted))
+	for i, f := range sorted {
+		results[i] = folders.place(f.Path, results[i], d.files[f.Path])
+		next[f.Path] = results[i]
+		all[i] = &results[i].placed.docs
+		diags = append(diags, results[i].placed.diags...)
 	}
+	d.taken = taken.with(d.files, next)
 	d.files = next
-	diags = append(append(diags, c.places.diags...), c.diags...)
+	docs, found := d.taken.collect(all)
+	diags = append(diags, found...)
 	diags.Sort()
 	return docs, diags
 }
@@ -166,35 +187,61 @@ func (l *language) kindNames() []string {
 	return names
 }
 
-// decode decodes one file.
-func (l *language) decode(f source.File) (result decoded) {
+// decode decodes one file, of which before is known; it may be nil.
+func (l *language) decode(f source.File, before *known, parts *int) *decoded {
+	var old []decodedPart
+	if before != nil {
+		old = before.decoded.parts
+	}
+	if out := l.decodeParts(f, old, parts); out != nil {
+		return out
+	}
+	out := l.decodeWhole(f)
+	out.parts = old
+	return out
+}
+
+// decodeWhole decodes a file as one.
+func (l *language) decodeWhole(f source.File) (result *decoded) {
+	result = &decoded{}
 	r := &reader{meanings: l.meanings}
 	defer func() {
 		if p := recover(); p != nil {
 			// A fault of the YAML library, most likely. The file is refused; the
 			// others, and the policy in force, are not touched.
 			r.diags.Errorf(diag.Position{File: f.Path}, "yaml-syntax", "this cannot be read: %v", p)
-			result = decoded{diags: r.diags}
+			result = &decoded{diags: r.diags}
 		}
-		result.diags = first(result.diags, maxErrors)
-		for i := range result.diags {
-			result.diags[i].Message = clip(result.diags[i].Message, maxMessage)
-		}
+		result.diags = shown(result.diags)
 	}()
 	docs := l.parse(r, f)
 	if isKustomization(f.Path) {
 		result.kustomization = l.kustomization(r, docs)
 		docs = nil
 	}
-	for _, n := range docs {
-		into := &result.docs
-		if n.faulty {
-			into = &Documents{} // look for more errors only
-		}
-		l.document(r, n, into)
-	}
+	l.documents(r, docs, &result.docs)
 	result.diags = r.diags
 	return result
+}
+
+// documents decodes documents one by one.
+func (l *language) documents(r *reader, docs []*node, into *Documents) {
+	for _, n := range docs {
+		if n.faulty {
+			l.document(r, n, &Documents{}) // look for more errors only
+		} else {
+			l.document(r, n, into)
+		}
+	}
+}
+
+// shown are the findings of a file as a person gets to see them.
+func shown(diags diag.List) diag.List {
+	diags = first(diags, maxErrors)
+	for i := range diags {
+		diags[i].Message = clip(diags[i].Message, maxMessage)
+	}
+	return diags
 }
 
 // parse reads the text of a file.

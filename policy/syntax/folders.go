@@ -30,7 +30,7 @@ type folder struct {
 
 // newFolders looks at the files, which are sorted, and at what was decoded of
 // them.
-func newFolders(files []source.File, results []decoded) *folders {
+func newFolders(files []source.File, results []*known) *folders {
 	out := &folders{byPath: make(map[string]*folder)}
 	for i, f := range files {
 		if !isKustomization(f.Path) {
@@ -43,7 +43,10 @@ func newFolders(files []source.File, results []decoded) *folders {
 			first.kustomization = nil
 			continue
 		}
-		out.byPath[dir] = &folder{kustomization: results[i].kustomization, file: f.Path}
+		out.byPath[dir] = &folder{kustomization: results[i].decoded.kustomization, file: f.Path}
+	}
+	if len(out.byPath) == 0 {
+		return out
 	}
 	for _, f := range files {
 		if in := out.of(f.Path); in != nil && !isKustomization(f.Path) {
@@ -59,7 +62,12 @@ func newFolders(files []source.File, results []decoded) *folders {
 }
 
 // of returns the folder that a file is in, if it has a kustomization.
-func (f *folders) of(file string) *folder { return f.byPath[path.Dir(file)] }
+func (f *folders) of(file string) *folder {
+	if len(f.byPath) == 0 {
+		return nil
+	}
+	return f.byPath[path.Dir(file)]
+}
 
 // checkResources refuses a kustomization that is not about just the files that
 // are read: what kustomize would deploy is not what would be in force here.
@@ -82,38 +90,30 @@ func (f *folders) checkResources(dir string, in *folder) {
 
 // native checks that one of our own documents says its namespace itself, as
 // kustomize would see it.
-func (f *folders) native(kind string, m *Meta) {
-	in := f.of(m.Pos.File)
-	if in == nil || in.kustomization == nil {
-		return
-	}
-	if namespace := in.kustomization.namespace; namespace != "" && m.Namespace != namespace {
-		f.diags.Errorf(m.NamePos, "other-namespace", "the kustomization of this folder would put this %s into the namespace %s, and %s: "+
+func (p *placer) native(kind string, m *Meta) {
+	if namespace := p.in.namespace; namespace != "" && m.Namespace != namespace {
+		p.diags.Errorf(m.NamePos, "other-namespace", "the kustomization of this folder would put this %s into the namespace %s, and %s: "+
 			"write that namespace here, or move the %s to another folder", kind, namespace, said(m), kind)
 	}
 }
 
 // istio returns the namespace of one of Istio's documents.
-func (f *folders) istio(kind string, m *Meta) (namespace string, ok bool) {
-	in := f.of(m.Pos.File)
-	if in == nil {
-		in = &folder{kustomization: &kustomization{}}
-	}
-	if in.kustomization == nil {
+func (p *placer) istio(kind string, m *Meta) (namespace string, ok bool) {
+	if p.in.kustomized && !p.in.known {
 		return m.Namespace, m.Namespace != "" // what is wrong has been said
 	}
-	namespace = in.kustomization.namespace
+	namespace = p.in.namespace
 	switch {
 	case namespace != "" && m.Namespace != "" && m.Namespace != namespace:
-		f.diags.Errorf(m.NamePos, "other-namespace", "the kustomization of this folder would put this %s into the namespace %s, and %s: "+
+		p.diags.Errorf(m.NamePos, "other-namespace", "the kustomization of this folder would put this %s into the namespace %s, and %s: "+
 			"say the same in both, or move the %s to another folder", kind, namespace, said(m), kind)
 		return "", false
-	case namespace == "" && m.Namespace == "" && f.namespace == "":
-		f.diags.Errorf(m.NamePos, "missing-namespace", "this %s says no namespace: kubectl would take it from -n or from its context, which is not written here. "+
+	case namespace == "" && m.Namespace == "" && p.in.otherwise == "":
+		p.diags.Errorf(m.NamePos, "missing-namespace", "this %s says no namespace: kubectl would take it from -n or from its context, which is not written here. "+
 			"Write metadata.namespace, or a kustomization.yaml with a namespace in this folder", kind)
 		return "", false
 	}
-	return cmp.Or(m.Namespace, namespace, f.namespace), true
+	return cmp.Or(m.Namespace, namespace, p.in.otherwise), true
 }
 
 // said is what a document says of its namespace.

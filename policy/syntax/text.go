@@ -45,18 +45,24 @@ const byteOrderMark = '\ufeff'
 // checkText refuses text that would not mean to a reader of the file what it
 // means to a program, and files that are too large to take in.
 func checkText(file string, data []byte) (diags diag.List) {
-	elements := 0
+	_, diags = countElements(file, data)
+	return diags
+}
+
+// countElements is checkText, and about how many elements there are. Of a text
+// without findings that is the sum of its parts, if they start with lines.
+func countElements(file string, data []byte) (elements int, diags diag.List) {
 	c := newCursor(file, data)
 	for off := 0; off < len(data); {
 		r, n := utf8.DecodeRune(data[off:])
 		switch {
 		case r == utf8.RuneError && n == 1:
 			diags.Errorf(c.at(off), "not-utf8", "this is not valid UTF-8 text")
-			return diags
+			return elements, diags
 		case r == byteOrderMark && off == 0:
 		case isForbidden(r):
 			diags.Errorf(c.at(off), "forbidden-character", "there is a character %U here, which cannot be seen: remove it", r)
-			return diags
+			return elements, diags
 		case r == ',' || r == '[' || r == '{':
 			elements++
 		case (r == '-' || r == ':' || r == '?') && isEndOrSpace(data, off+1), r == ':' && off > 0 && data[off-1] == '"':
@@ -64,11 +70,11 @@ func checkText(file string, data []byte) (diags diag.List) {
 		}
 		if elements > maxElements {
 			diags.Errorf(c.at(off), "too-large", "there are more than %d elements in this file: split it", maxElements)
-			return diags
+			return elements, diags
 		}
 		off += n
 	}
-	return diags
+	return elements, diags
 }
 
 // isForbidden reports whether a character is one that people do not see.

@@ -31,6 +31,9 @@ type part struct {
 // stands it separates documents: nothing in a document can contain it (YAML
 // 1.2.2 §9.1.2, c-forbidden).
 func splitDocuments(data []byte) []part {
+	if bytes.IndexByte(data, '\r') < 0 {
+		return splitLines(data)
+	}
 	var parts []part
 	start, startLine, line := 0, 1, 1
 	for off := 0; off < len(data); line++ {
@@ -48,6 +51,26 @@ func splitDocuments(data []byte) []part {
 		}
 	}
 	return append(parts, part{data[start:], startLine})
+}
+
+// splitLines is splitDocuments of a text whose lines end with \n, as almost all
+// do: it need not look at every line.
+func splitLines(data []byte) []part {
+	var parts []part
+	start, line := 0, 1
+	for off := 0; ; {
+		i := bytes.Index(data[off:], []byte("\n---"))
+		if i < 0 {
+			return append(parts, part{data[start:], line})
+		}
+		off += i + 1
+		if !isEndOrSpace(data, off+3) {
+			continue
+		}
+		parts = append(parts, part{data[start:off], line})
+		line += bytes.Count(data[start:off], []byte("\n"))
+		start = off
+	}
 }
 
 // yamlPart reads one part of a file.
