@@ -42,7 +42,7 @@ func quoted(t *rapid.T, label string, g *rapid.Generator[string], least, most in
 // document is a random one of any kind.
 func document(t *rapid.T) string {
 	kind := oneOf(t, "kind", "policy", "policy", "policy", "policy", "destination", "test", "authorization", "authorization",
-		"entry", "routes", "rule", "broken", "meaningless")
+		"entry", "entry", "rule", oneOf(t, "odd kind", "routes", "broken", "meaningless", "policy", "policy", "policy"))
 	name, space := worldNames.Draw(t, "name"), worldSpaces.Draw(t, "namespace")
 	switch kind {
 	case "policy":
@@ -255,6 +255,7 @@ func TestAnEditIsALoad(t *testing.T) {
 		var loader policy.Loader
 		var last policy.Result
 		var lastAt time.Time
+		var whole map[string][]string // the files that compiled
 		for range rapid.IntRange(20, 40).Draw(t, "edits") {
 			tree := w.tree()
 			got, want := loader.Next(tree, at), policy.LoadTree(tree, at)
@@ -265,6 +266,12 @@ func TestAnEditIsALoad(t *testing.T) {
 					requireKept(t, last, got)
 				}
 				last, lastAt = got, at
+				whole = maps.Clone(w.files)
+			} else if oneOf(t, "correct it", true, true, true, false) {
+				w.files = maps.Clone(whole)
+			}
+			if w.files == nil {
+				w.files = make(map[string][]string)
 			}
 			w.edit(t, &at)
 		}
@@ -284,9 +291,34 @@ func requireSame(t *rapid.T, want, got policy.Result) {
 	if want.Model == nil {
 		return
 	}
+	hosts, rules := got.Model.Count()
+	wantHosts, wantRules := counted(want.Model)
+	require.Equal(t, wantHosts, hosts)
+	require.Equal(t, wantRules, rules)
 	for i, g := range want.Model.Gateways {
 		requireSameAnswers(t, g, got.Model.Gateways[i])
 	}
+}
+
+// counted is Model.Count, one by one.
+func counted(m *model.Model) (hosts, rules int) {
+	patterns, ids := make(map[hostname.Pattern]bool), make(map[model.RuleID]bool)
+	for _, g := range m.Gateways {
+		for _, e := range g.Entries {
+			patterns[e.Pattern] = true
+		}
+		for _, namespace := range []string{"n1", "n2", "istio-system"} {
+			for _, name := range "abcdef" {
+				for index := range 3 {
+					id := model.RuleID{Namespace: namespace, Policy: string(name), Index: index}
+					if r, _ := g.FindRule(id); r != nil && !r.Audit {
+						ids[id] = true
+					}
+				}
+			}
+		}
+	}
+	return len(patterns), len(ids)
 }
 
 func sameModel() []cmp.Option {

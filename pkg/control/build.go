@@ -192,7 +192,7 @@ func stableOf(g, was *group) *snapshot.Snapshot {
 
 func (c *Controller) logGeneration(changes map[string]string, took timings) {
 	f := c.inForce
-	hosts, rules := count(f.model)
+	hosts, rules := f.model.Count()
 	fields := logrus.Fields{
 		"generation": f.generation, "digest": short(f.digest), "files": f.files, "hosts": hosts, "rules": rules,
 		"load_ms": millis(took.load), "translate_ms": millis(took.translate),
@@ -213,21 +213,6 @@ func (c *Controller) logGeneration(changes map[string]string, took timings) {
 		fields["first"] = first
 	}
 	c.o.Logger.WithFields(fields).Info("published a new generation")
-}
-
-// count returns how many distinct hosts and rules the model has.
-func count(m *model.Model) (hosts, rules int) {
-	patterns := make(map[string]bool)
-	ids := make(map[model.RuleID]bool)
-	for _, g := range m.Gateways {
-		for _, e := range g.Entries {
-			patterns[e.Pattern.String()] = true
-			for _, r := range e.Rules {
-				ids[r.ID] = true
-			}
-		}
-	}
-	return len(patterns), len(ids)
 }
 
 func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -213,6 +213,9 @@ func ParsePattern(s string) (Pattern, error) {
 // Exactly is the pattern that covers one name.
 func Exactly(n Name) Pattern { return Pattern{base: string(n)} }
 
+// Below is the wildcard for everything below a name.
+func Below(n Name) Pattern { return Pattern{wildcard: true, base: string(n)} }
+
 // IsZero reports whether the pattern was never set.
 func (p Pattern) IsZero() bool { return p == Pattern{} }
 

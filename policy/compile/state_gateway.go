@@ -78,7 +78,8 @@ func (s *state) newGateway(doc *syntax.EgressGateway, index int) *gatewayState {
 		g.count(u, nil, 1)
 	}
 	for _, u := range s.authorizations.units {
-		set.add(u.sets[index].Rules)
+		set.enforced = append(set.enforced, u.rules(index, false)...)
+		set.audit = append(set.audit, u.rules(index, true)...)
 		g.count(nil, u, 1)
 	}
 	sortByID(set.enforced)

@@ -2,6 +2,7 @@ package istio
 
 import (
 	"slices"
+	"strings"
 
 	"sallyport/pkg/diag"
 	"sallyport/pkg/hostindex"
@@ -235,11 +236,9 @@ func wildcardsAbove(p hostname.Pattern) []hostname.Pattern {
 	if p.IsAny() {
 		return nil
 	}
-	var out []hostname.Pattern
+	out := make([]hostname.Pattern, 0, strings.Count(p.Base(), ".")+1)
 	for suffix := range hostname.Name(p.Base()).Parents() {
-		if wildcard, err := hostname.ParsePattern("*." + suffix); err == nil {
-			out = append(out, wildcard)
-		}
+		out = append(out, hostname.Below(hostname.Name(suffix)))
 	}
 	everything, _ := hostname.ParsePattern("*") // is one
 	return append(out, everything)

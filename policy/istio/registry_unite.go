@@ -13,18 +13,22 @@ import (
 // that are shown to it, and a name that only the wildcard covers there is known
 // there too.
 func (r *registry) unite() []Registration {
-	slices.SortStableFunc(r.found, func(a, b Registration) int {
+	sorted := make([]*Registration, len(r.found))
+	for i := range r.found {
+		sorted[i] = &r.found[i]
+	}
+	slices.SortStableFunc(sorted, func(a, b *Registration) int {
 		return cmp.Or(-hostname.Compare(a.Pattern, b.Pattern), a.At.Compare(b.At)) // the least specific first
 	})
-	var out []Registration
+	out := make([]Registration, 0, len(sorted))
 	var index hostindex.Index[int]
-	for _, f := range r.found {
+	for _, f := range sorted {
 		if i := len(out) - 1; i >= 0 && out[i].Pattern == f.Pattern {
-			r.uniteSame(&out[i], f)
+			r.uniteSame(&out[i], *f)
 			continue
 		}
 		index.Add(f.Pattern, len(out))
-		out = append(out, f)
+		out = append(out, *f)
 	}
 	for i := range out {
 		for j := range index.Enclosing(out[i].Pattern) {
