@@ -24,8 +24,8 @@ metadata: {name: atlas}
 spec: {folder: teams/atlas, namespaces: [atlas], hosts: ["*.atlas.example", api.partner.example]}
 `
 
-// document is one of our own kinds.
-func document(kind, metadata, spec string) string {
+// ownDocument is one of our own kinds.
+func ownDocument(kind, metadata, spec string) string {
 	return "apiVersion: sallyport.dev/v1\nkind: " + kind + "\nmetadata: {" + metadata + "}\nspec: {" + spec + "}\n"
 }
 
@@ -37,30 +37,30 @@ func TestDelegation(t *testing.T) {
 		name, file, text string
 		want             string // of the message; empty if it is taken
 	}{
-		{"a policy of its own", "teams/atlas/a.yaml", document("EgressPolicy", "name: a, namespace: atlas", allow("www.atlas.example")), ""},
-		{"a wildcard that is covered", "teams/atlas/a.yaml", document("EgressPolicy", "name: a, namespace: atlas", allow("*.eu.atlas.example")), ""},
-		{"a folder below", "teams/atlas/deep/er/a.yaml", document("EgressPolicy", "name: a, namespace: atlas", allow("api.partner.example")), ""},
-		{"a test of its own", "teams/atlas/a.yaml", document("PolicyTest", "name: a, namespace: atlas", "tests: [{host: a.example, expect: Deny}]"), ""},
-		{"denying its own", "teams/atlas/a.yaml", document("EgressPolicy", "name: a, namespace: atlas", `rules: [{action: Deny, to: [{hosts: ["*"]}]}]`), ""},
-		{"beside the folder", "teams/atlas-2/a.yaml", document("EgressPolicy", "name: a", allow("*.example.com")), ""},
+		{"a policy of its own", "teams/atlas/a.yaml", ownDocument("EgressPolicy", "name: a, namespace: atlas", allow("www.atlas.example")), ""},
+		{"a wildcard that is covered", "teams/atlas/a.yaml", ownDocument("EgressPolicy", "name: a, namespace: atlas", allow("*.eu.atlas.example")), ""},
+		{"a folder below", "teams/atlas/deep/er/a.yaml", ownDocument("EgressPolicy", "name: a, namespace: atlas", allow("api.partner.example")), ""},
+		{"a test of its own", "teams/atlas/a.yaml", ownDocument("PolicyTest", "name: a, namespace: atlas", "tests: [{host: a.example, expect: Deny}]"), ""},
+		{"denying its own", "teams/atlas/a.yaml", ownDocument("EgressPolicy", "name: a, namespace: atlas", `rules: [{action: Deny, to: [{hosts: ["*"]}]}]`), ""},
+		{"beside the folder", "teams/atlas-2/a.yaml", ownDocument("EgressPolicy", "name: a", allow("*.example.com")), ""},
 
-		{"a policy for everybody", "teams/atlas/a.yaml", document("EgressPolicy", "name: a", allow("www.atlas.example")), "teams/atlas/a.yaml:3:18: error: this folder is delegated"},
-		{"a policy of another team", "teams/atlas/a.yaml", document("EgressPolicy", "name: a, namespace: borealis", allow("www.atlas.example")), "is of the namespace borealis"},
-		{"other people's workloads", "teams/atlas/a.yaml", document("EgressPolicy", "name: a, namespace: atlas",
+		{"a policy for everybody", "teams/atlas/a.yaml", ownDocument("EgressPolicy", "name: a", allow("www.atlas.example")), "teams/atlas/a.yaml:3:18: error: this folder is delegated"},
+		{"a policy of another team", "teams/atlas/a.yaml", ownDocument("EgressPolicy", "name: a, namespace: borealis", allow("www.atlas.example")), "is of the namespace borealis"},
+		{"other people's workloads", "teams/atlas/a.yaml", ownDocument("EgressPolicy", "name: a, namespace: atlas",
 			`rules: [{action: Allow, from: [{namespace: borealis}], to: [{hosts: [www.atlas.example]}]}]`), "not for those of borealis"},
-		{"another host", "teams/atlas/a.yaml", document("EgressPolicy", "name: a, namespace: atlas", allow("www.borealis.example")), "www.borealis.example is not among the hosts"},
-		{"a wider wildcard", "teams/atlas/a.yaml", document("EgressPolicy", "name: a, namespace: atlas", allow("*.example")), "*.example is not among the hosts"},
-		{"the name above the wildcard", "teams/atlas/a.yaml", document("EgressPolicy", "name: a, namespace: atlas", allow("atlas.example")), "atlas.example is not among the hosts"},
+		{"another host", "teams/atlas/a.yaml", ownDocument("EgressPolicy", "name: a, namespace: atlas", allow("www.borealis.example")), "www.borealis.example is not among the hosts"},
+		{"a wider wildcard", "teams/atlas/a.yaml", ownDocument("EgressPolicy", "name: a, namespace: atlas", allow("*.example")), "*.example is not among the hosts"},
+		{"the name above the wildcard", "teams/atlas/a.yaml", ownDocument("EgressPolicy", "name: a, namespace: atlas", allow("atlas.example")), "atlas.example is not among the hosts"},
 		{"a destination, which hides the host from others", "teams/atlas/a.yaml",
-			document("Destination", "name: a, namespace: atlas", `hosts: [www.atlas.example], exportTo: ["."]`), "a Destination says more than its team may"},
-		{"a gateway", "teams/atlas/a.yaml", document("EgressGateway", "name: b", "trustDomain: td, defaultAction: Allow, listeners: [{name: m, port: 1, protocol: MutualTLS}]"),
+			ownDocument("Destination", "name: a, namespace: atlas", `hosts: [www.atlas.example], exportTo: ["."]`), "a Destination says more than its team may"},
+		{"a gateway", "teams/atlas/a.yaml", ownDocument("EgressGateway", "name: b", "trustDomain: td, defaultAction: Allow, listeners: [{name: m, port: 1, protocol: MutualTLS}]"),
 			"an EgressGateway says more"},
-		{"a delegation", "teams/atlas/a.yaml", document("Delegation", "name: b", "folder: teams/borealis, namespaces: [atlas]"), "a Delegation says more"},
+		{"a delegation", "teams/atlas/a.yaml", ownDocument("Delegation", "name: b", "folder: teams/borealis, namespaces: [atlas]"), "a Delegation says more"},
 		{"one of Istio's", "teams/atlas/a.yaml", "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: a, namespace: istio-system}\nspec: {action: ALLOW, rules: [{}]}\n",
 			"an AuthorizationPolicy says more"},
-		{"the same folder for another team", "b.yaml", document("Delegation", "name: b", "folder: teams/atlas/, namespaces: [borealis]"), "Delegation atlas delegates at"},
-		{"a folder in it for another team", "b.yaml", document("Delegation", "name: b", "folder: teams/atlas/deep, namespaces: [borealis]"), "Delegation atlas delegates at"},
-		{"the folder around it", "b.yaml", document("Delegation", "name: b", "folder: teams, namespaces: [borealis]"), "Delegation atlas delegates at"},
+		{"the same folder for another team", "b.yaml", ownDocument("Delegation", "name: b", "folder: teams/atlas/, namespaces: [borealis]"), "Delegation atlas delegates at"},
+		{"a folder in it for another team", "b.yaml", ownDocument("Delegation", "name: b", "folder: teams/atlas/deep, namespaces: [borealis]"), "Delegation atlas delegates at"},
+		{"the folder around it", "b.yaml", ownDocument("Delegation", "name: b", "folder: teams, namespaces: [borealis]"), "Delegation atlas delegates at"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			dir := t.TempDir()

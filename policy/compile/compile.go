@@ -59,6 +59,8 @@ type compiler struct {
 	diags diag.List
 	// partial says that documents are missing.
 	partial bool
+
+	delegations *delegations
 }
 
 func (c *compiler) check() {
@@ -79,6 +81,7 @@ func newCompiler(docs *syntax.Documents, now time.Time) *compiler {
 	c.docs.Destinations = sortedBy(c.docs.Destinations, func(d *syntax.Destination) *syntax.Meta { return &d.Meta })
 	c.docs.Gateways = sortedBy(c.docs.Gateways, func(g *syntax.EgressGateway) *syntax.Meta { return &g.Meta })
 	c.docs.Delegations = sortedBy(c.docs.Delegations, func(d *syntax.Delegation) *syntax.Meta { return &d.Meta })
+	c.delegations = newDelegations(c.docs.Delegations)
 	return c
 }
 

@@ -51,7 +51,11 @@ type state struct {
 	authorizations units[*syntax.AuthorizationPolicy, *authorizationUnit]
 	alone          units[*syntax.PolicyTest, *testUnit]
 
-	maker    *maker
+	maker *maker
+	// delegations are the findings about those, as far as they depend on other
+	// documents.
+	delegations diag.List
+
 	names    names
 	owners   owners
 	tests    tests
@@ -61,7 +65,7 @@ type state struct {
 
 // newState compiles everything. It is nil if there is an error.
 func newState(docs *syntax.Documents, now time.Time) *state {
-	empty := &state{docs: &syntax.Documents{Gateways: docs.Gateways}, maker: newMaker(docs.Gateways, now), now: now}
+	empty := &state{docs: &syntax.Documents{Gateways: docs.Gateways, Delegations: docs.Delegations}, maker: newMaker(docs.Gateways, docs.Delegations, now), now: now}
 	if !empty.maker.good() {
 		return nil
 	}
@@ -71,7 +75,7 @@ func newState(docs *syntax.Documents, now time.Time) *state {
 // advance is the state of other documents, at another moment. It is nil if it
 // must be made anew, or if there is an error.
 func (s *state) advance(docs *syntax.Documents, now time.Time) *state {
-	if s == nil || now.Before(s.now) || !slices.Equal(s.maker.given, docs.Gateways) {
+	if s == nil || now.Before(s.now) || !slices.Equal(s.maker.given, docs.Gateways) || !slices.Equal(s.maker.delegated, docs.Delegations) {
 		return nil
 	}
 	return s.with(docs, now)
@@ -87,9 +91,16 @@ func (s *state) with(docs *syntax.Documents, now time.Time) *state {
 	next.authorizations, d.authorizations = s.authorizations.with(docs.Istio.AuthorizationPolicies, next.maker.authorization,
 		sameName(func(p *syntax.AuthorizationPolicy) *syntax.Meta { return &p.Meta }))
 	next.alone, d.alone = s.alone.with(docs.Tests, next.maker.alone, nil)
+	d.networking = s.model == nil || !sameNetworking(&s.docs.Istio, &docs.Istio)
+	if d.networking {
+		next.maker.checkDelegatedNetworking(&docs.Istio)
+		next.maker.take()
+	}
 	if !next.maker.good() {
 		return nil
 	}
+	next.maker.checkEmptyDelegations(docs)
+	next.delegations = next.maker.take()
 	var ok bool
 	if next.names, ok = s.names.with(d); !ok {
 		return nil
@@ -97,7 +108,6 @@ func (s *state) with(docs *syntax.Documents, now time.Time) *state {
 	if next.owners, ok = s.owners.with(d.destinations, next.maker); !ok {
 		return nil
 	}
-	d.networking = s.model == nil || !sameNetworking(&s.docs.Istio, &docs.Istio)
 
 	next.model = &model.Model{}
 	var changed touched
@@ -168,6 +178,7 @@ func (s *state) findings() diag.List {
 			out = append(out, found...)
 		}
 	}
+	out = append(out, s.delegations...)
 	out = append(out, s.tests.findings...)
 	out.Sort()
 	return slices.Compact(out)

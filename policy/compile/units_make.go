@@ -100,23 +100,26 @@ type destinationUnit struct {
 // testUnit are the tests of a document.
 type testUnit struct{ testSet }
 
-// maker makes units. All that it knows are the gateways, and the time.
+// maker makes units. All that it knows are the gateways, the Delegations, and the time.
 type maker struct {
-	compiler // of the gateways alone
-	// given are the gateways in the order in which they were given.
-	given []*syntax.EgressGateway
-	istio *istio.Reader
-	// always are the findings about the gateways.
+	compiler // of these alone
+	// given and delegated are the gateways and the Delegations in the order in which
+	// they were given.
+	given     []*syntax.EgressGateway
+	delegated []*syntax.Delegation
+	istio     *istio.Reader
+	// always are the findings about the gateways and the Delegations.
 	always diag.List
 	// bad says that an error was found.
 	bad bool
 }
 
-func newMaker(gateways []*syntax.EgressGateway, now time.Time) *maker {
-	c := newCompiler(&syntax.Documents{Gateways: gateways}, now)
+func newMaker(gateways []*syntax.EgressGateway, delegated []*syntax.Delegation, now time.Time) *maker {
+	c := newCompiler(&syntax.Documents{Gateways: gateways, Delegations: delegated}, now)
 	c.checkDuplicates()
 	c.checkGateways()
-	m := &maker{compiler: *c, given: gateways, istio: istio.NewReader(c.docs.Gateways)}
+	c.checkFolders()
+	m := &maker{compiler: *c, given: gateways, delegated: delegated, istio: istio.NewReader(c.docs.Gateways)}
 	m.always = m.take()
 	return m
 }
@@ -151,6 +154,7 @@ func (m *maker) policy(doc *syntax.EgressPolicy, before *policyUnit) *policyUnit
 		}
 	}
 	m.checkPolicy(doc)
+	m.checkDelegatedPolicy(doc)
 	u.tests = m.testsOf(testsOf(doc))
 	u.findings = m.take()
 	return u
@@ -165,6 +169,7 @@ func (m *maker) testsOf(set testSet) *testUnit {
 }
 
 func (m *maker) alone(doc *syntax.PolicyTest, _ *testUnit) *testUnit {
+	m.checkDelegatedMeta("PolicyTest", &doc.Meta)
 	u := m.testsOf(testsAlone(doc))
 	m.take()
 	if u == nil {
@@ -175,12 +180,14 @@ func (m *maker) alone(doc *syntax.PolicyTest, _ *testUnit) *testUnit {
 
 func (m *maker) destination(doc *syntax.Destination, _ *destinationUnit) *destinationUnit {
 	m.checkDestination(doc)
+	m.checkNotDelegated("Destination", &doc.Meta)
 	return &destinationUnit{doc: doc, hosts: hostsOf(doc), findings: m.take()}
 }
 
 func (m *maker) authorization(doc *syntax.AuthorizationPolicy, before *authorizationUnit) *authorizationUnit {
 	u := &authorizationUnit{doc: doc}
 	u.sets, u.applies, m.diags = m.istio.Read(doc)
+	m.checkNotDelegated("AuthorizationPolicy", &doc.Meta)
 	u.findings = m.take()
 	if before != nil {
 		for i := range u.sets {
