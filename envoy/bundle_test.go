@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/require"
@@ -47,6 +48,15 @@ func workloadOptions() envoy.WorkloadOptions {
 	}
 }
 
+// streamsOptions are those of a proxy that knows the gateway's HTTP listener
+// alone.
+func streamsOptions() envoy.WorkloadOptions {
+	o := workloadOptions()
+	o.Gateway, o.HTTPGateway = "", "10.0.0.7:15080"
+	o.Listen, o.HTTPListen = []string{"127.0.0.1:443"}, []string{"127.0.0.1:15001"}
+	return o
+}
+
 func TestBundlesAsTheyArePrinted(t *testing.T) {
 	printedAs(t, "", gatewayOptions(), workloadOptions())
 	gateway, workload := gatewayOptions(), workloadOptions()
@@ -61,7 +71,11 @@ func printedAs(t *testing.T, prefix string, g envoy.GatewayOptions, w envoy.Work
 	require.NoError(t, err)
 	workload, err := envoy.Workload(w)
 	require.NoError(t, err)
-	for _, bundle := range []*envoy.Bundle{gateway, workload} {
+	streams, err := envoy.Workload(streamsOptions())
+	require.NoError(t, err)
+	require.Equal(t, workload.Files[1:], streams.Files[1:])
+	streams.Files[0].Name = "workload-streams.yaml"
+	for _, bundle := range []*envoy.Bundle{gateway, workload, streams} {
 		require.Equal(t, filepath.Join("/etc/sallyport", bundle.Files[0].Name), bundle.Path())
 		for _, file := range bundle.Files {
 			golden := filepath.Join("testdata", prefix+file.Name)
@@ -134,6 +148,24 @@ func TestWorkloadRefuses(t *testing.T) {
 		_, err := envoy.Workload(o)
 		require.ErrorContains(t, err, want)
 	}
+	for want, change := range map[string]func(*envoy.WorkloadOptions){
+		"HTTP gateway: \"x\" is not":           func(o *envoy.WorkloadOptions) { o.HTTPGateway = "x" },
+		"the address of the gateway's HTTP":    func(o *envoy.WorkloadOptions) { o.HTTPGateway = "" },
+		"one must take the TLS connections":    func(o *envoy.WorkloadOptions) { o.Gateway = "10.0.0.7:15443" },
+		"`full` leads to the gateway's Mutual": func(o *envoy.WorkloadOptions) { o.WayIn = envoy.FullHandshakes },
+		"nothing goes to the gateway's Mutual": func(o *envoy.WorkloadOptions) { o.WayIn, o.Gateway = envoy.Streams, "10.0.0.7:15443" },
+		"`streams` leads to the gateway's HTTP": func(o *envoy.WorkloadOptions) {
+			o.WayIn, o.Gateway, o.HTTPGateway = envoy.Streams, "10.0.0.7:15443", ""
+		},
+		`"stream" is none of [streams sessions`: func(o *envoy.WorkloadOptions) { o.WayIn = "stream" },
+		"connection age: -1s is negative":       func(o *envoy.WorkloadOptions) { o.ConnectionAge = -time.Second },
+		"an address to listen on":               func(o *envoy.WorkloadOptions) { o.Listen, o.HTTPListen = nil, nil },
+	} {
+		o := streamsOptions()
+		change(&o)
+		_, err := envoy.Workload(o)
+		require.ErrorContains(t, err, want)
+	}
 	o := workloadOptions()
 	o.Listen, o.ListenAnywhere = []string{"0.0.0.0:443"}, true
 	_, err := envoy.Workload(o)
@@ -172,6 +204,17 @@ func TestBundlesPassEnvoysOwnValidation(t *testing.T) {
 			o := workloadOptions()
 			o.Dir, o.Certificates, o.Gateway = dir, certificates, "egress.example:15443"
 			o.Admin = "unix:" + filepath.Join(dir, "admin.sock")
+			return envoy.Workload(o)
+		},
+		"workload, streams": func(dir string) (*envoy.Bundle, error) {
+			o := streamsOptions()
+			o.Dir, o.Certificates, o.Admin, o.HTTPGateway = dir, certificates, "", "egress.example:15080"
+			return envoy.Workload(o)
+		},
+		"workload, both listeners": func(dir string) (*envoy.Bundle, error) {
+			o := streamsOptions()
+			o.Dir, o.Certificates, o.Admin = dir, certificates, ""
+			o.Gateway, o.WayIn = "10.0.0.7:15443", envoy.FullHandshakes
 			return envoy.Workload(o)
 		},
 		"workload, gateway by address": func(dir string) (*envoy.Bundle, error) {

@@ -9,6 +9,7 @@ import (
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	matcher "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
 // Certificates are the paths of PEM files as Envoy sees them. Envoy reloads
@@ -92,31 +93,47 @@ type peer struct {
 // upstreamTLS is the transport socket of mutual TLS 1.3 to the peer. Both ends
 // are ours, so nothing older is needed.
 func (p *packer) upstreamTLS(own secrets, to peer, alpn ...string) *core.TransportSocket {
+	return p.tlsSocket(upstreamTLS(own, to, alpn...))
+}
+
+// resuming is upstreamTLS that keeps so many sessions for later connections; none
+// makes every handshake a full one.
+func (p *packer) resuming(own secrets, to peer, sessions uint32) *core.TransportSocket {
+	context := upstreamTLS(own, to)
+	context.MaxSessionKeys = wrapperspb.UInt32(sessions)
+	return p.tlsSocket(context)
+}
+
+func (p *packer) tlsSocket(context *tls.UpstreamTlsContext) *core.TransportSocket {
+	return &core.TransportSocket{
+		Name:       "envoy.transport_sockets.tls",
+		ConfigType: &core.TransportSocket_TypedConfig{TypedConfig: p.typed(context)},
+	}
+}
+
+func upstreamTLS(own secrets, to peer, alpn ...string) *tls.UpstreamTlsContext {
 	san := &tls.SubjectAltNameMatcher{SanType: tls.SubjectAltNameMatcher_URI, Matcher: exactly(to.id)}
 	if to.id == "" {
 		san = &tls.SubjectAltNameMatcher{SanType: tls.SubjectAltNameMatcher_DNS, Matcher: exactly(to.name)}
 	}
-	return &core.TransportSocket{
-		Name: "envoy.transport_sockets.tls",
-		ConfigType: &core.TransportSocket_TypedConfig{TypedConfig: p.typed(&tls.UpstreamTlsContext{
-			Sni: to.name,
-			CommonTlsContext: &tls.CommonTlsContext{
-				AlpnProtocols: alpn,
-				TlsParams: &tls.TlsParameters{
-					TlsMinimumProtocolVersion: tls.TlsParameters_TLSv1_3,
-					TlsMaximumProtocolVersion: tls.TlsParameters_TLSv1_3,
-				},
-				TlsCertificateSdsSecretConfigs: []*tls.SdsSecretConfig{own.identity},
-				ValidationContextType: &tls.CommonTlsContext_CombinedValidationContext{
-					CombinedValidationContext: &tls.CommonTlsContext_CombinedCertificateValidationContext{
-						DefaultValidationContext: &tls.CertificateValidationContext{
-							MatchTypedSubjectAltNames: []*tls.SubjectAltNameMatcher{san},
-						},
-						ValidationContextSdsSecretConfig: own.trust,
+	return &tls.UpstreamTlsContext{
+		Sni: to.name,
+		CommonTlsContext: &tls.CommonTlsContext{
+			AlpnProtocols: alpn,
+			TlsParams: &tls.TlsParameters{
+				TlsMinimumProtocolVersion: tls.TlsParameters_TLSv1_3,
+				TlsMaximumProtocolVersion: tls.TlsParameters_TLSv1_3,
+			},
+			TlsCertificateSdsSecretConfigs: []*tls.SdsSecretConfig{own.identity},
+			ValidationContextType: &tls.CommonTlsContext_CombinedValidationContext{
+				CombinedValidationContext: &tls.CommonTlsContext_CombinedCertificateValidationContext{
+					DefaultValidationContext: &tls.CertificateValidationContext{
+						MatchTypedSubjectAltNames: []*tls.SubjectAltNameMatcher{san},
 					},
+					ValidationContextSdsSecretConfig: own.trust,
 				},
 			},
-		})},
+		},
 	}
 }
 

@@ -3,6 +3,7 @@ package envoy
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	bootstrap "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -25,7 +26,7 @@ type WorkloadOptions struct {
 	// ID names this Envoy in its own logs and statistics.
 	ID string
 	// Listen are the addresses, IP:PORT, where the app's TLS connections arrive.
-	// Port 0 is any free one. None, if there is no Gateway.
+	// Port 0 is any free one.
 	Listen []string
 	// HTTPListen are the addresses where the app's HTTP arrives in plain text:
 	// what http_proxy and https_proxy name. None, if there is no HTTPGateway.
@@ -37,6 +38,13 @@ type WorkloadOptions struct {
 	// its HTTP listener. At least one is needed. Every address of a name is used.
 	Gateway     string
 	HTTPGateway string
+	// WayIn is how the app's TLS connections travel. If it is empty, it is Streams
+	// with an HTTPGateway, and Sessions with a Gateway; with both it must be said.
+	WayIn WayIn
+	// ConnectionAge is after how long a connection that carries streams takes no
+	// new ones, so that those travel with the certificate of the day.
+	// DefaultConnectionAge if zero.
+	ConnectionAge time.Duration
 	// GatewayID is the SPIFFE ID that the gateway must prove.
 	GatewayID string
 	// Certificates are this workload's own; the zero value means those of SPIRE's
@@ -61,11 +69,10 @@ const (
 const gatewayAttempts = 3
 
 // Workload is the bootstrap of a workload's proxy. It takes the app's own TLS
-// connections and carries each through mutual TLS to the gateway, with the
-// app's server name as the outer one too; and the app's HTTP likewise, to the
-// gateway's HTTP listener. It decides nothing: what has no server name, or is not
-// TLS, or not HTTP, is carried as well, and the gateway refuses and logs it.
-// Start it with WorkloadCommand.
+// connections and carries them through mutual TLS to the gateway, in one of the
+// ways in; and the app's HTTP likewise, to the gateway's HTTP listener. It decides
+// nothing: what has no server name, or is not TLS, or not HTTP, is carried as
+// well, and the gateway refuses and logs it. Start it with WorkloadCommand.
 func Workload(o WorkloadOptions) (*Bundle, error) {
 	bundle, err := workload(o)
 	if err != nil {
@@ -142,40 +149,52 @@ func (o WorkloadOptions) secrets() secrets {
 	return o.Certificates.secrets(o.Dir)
 }
 
-// side is one of the two ways to the gateway.
+// side is what a proxy listens for, and where that goes.
 type side struct {
-	// what and gateway are what the options are called, for errors.
-	what, gateway string
-	listen        []string
-	address       string
-	cluster       string
-	listener      func(i int) string
-	print         func(name string, at hostPort) *listener.Listener
+	// what is what the addresses are called, for errors.
+	what   string
+	listen []string
+	// to is the cluster of what arrives.
+	to       *cluster.Cluster
+	listener func(i int) string
+	print    func(name string, at hostPort) *listener.Listener
 }
 
 // sides are the listeners for the app and the clusters of the gateway.
 func (p *packer) sides(o WorkloadOptions) (listeners []*listener.Listener, clusters []*cluster.Cluster, err error) {
-	if o.Gateway == "" && o.HTTPGateway == "" {
-		return nil, nil, errors.New("the address of the gateway's MutualTLS or HTTP listener is needed")
+	way, err := o.wayIn()
+	if err != nil {
+		return nil, nil, err
 	}
-	for _, s := range []side{
-		{"listen", "gateway", o.Listen, o.Gateway, gatewayCluster, OutListener, p.outListener},
-		{"HTTP listen", "HTTP gateway", o.HTTPListen, o.HTTPGateway, httpGatewayCluster, HTTPListener, p.httpListener},
-	} {
-		if s.address == "" {
-			if len(s.listen) > 0 {
-				return nil, nil, fmt.Errorf("%s: the address of the %s is needed, where connections to %s are to go", s.what, s.gateway, s.listen[0])
-			}
-			continue
+	all := []side{{"listen", o.Listen, nil, OutListener, p.outListener}}
+	switch way {
+	case Streams:
+		all[0].print = p.streamListener
+		all[0].to, err = p.streamCluster(o)
+	default:
+		all[0].to, err = p.gatewayCluster(o, gatewayCluster, "gateway", o.Gateway, way)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(o.HTTPListen) > 0 {
+		if o.HTTPGateway == "" {
+			return nil, nil, fmt.Errorf("HTTP listen: the address of the HTTP gateway is needed, where connections to %s are to go", o.HTTPListen[0])
 		}
-		gateway, err := dialable(s.gateway, s.address)
+		to, err := p.gatewayCluster(o, httpGatewayCluster, "HTTP gateway", o.HTTPGateway, Sessions)
 		if err != nil {
 			return nil, nil, err
 		}
-		clusters = append(clusters, p.gatewayCluster(o, s.cluster, gateway))
+		all = append(all, side{"HTTP listen", o.HTTPListen, to, HTTPListener, p.httpListener})
+	}
+	if len(o.Listen) == 0 && o.Gateway != "" {
+		return nil, nil, errors.New("listen: an address to listen on is needed, to take what goes to the gateway's MutualTLS listener")
+	}
+	for _, s := range all {
 		if len(s.listen) == 0 {
-			return nil, nil, fmt.Errorf("%s: an address to listen on is needed", s.what)
+			continue
 		}
+		clusters = append(clusters, s.to)
 		for i, address := range s.listen {
 			at, err := o.own(s.what, address)
 			if err != nil {
@@ -183,6 +202,9 @@ func (p *packer) sides(o WorkloadOptions) (listeners []*listener.Listener, clust
 			}
 			listeners = append(listeners, s.print(s.listener(i), at))
 		}
+	}
+	if len(listeners) == 0 {
+		return nil, nil, errors.New("listen: an address to listen on is needed")
 	}
 	return listeners, clusters, nil
 }
@@ -203,7 +225,8 @@ func (o WorkloadOptions) own(what, address string) (hostPort, error) {
 	return at, nil
 }
 
-// outListener takes the app's TLS.
+// outListener takes the app's TLS, and carries each connection in mutual TLS of
+// its own.
 func (p *packer) outListener(name string, at hostPort) *listener.Listener {
 	return &listener.Listener{
 		Name:            name,
@@ -227,12 +250,16 @@ func (p *packer) httpListener(name string, at hostPort) *listener.Listener {
 }
 
 func (p *packer) toGateway(statPrefix, cluster string) *listener.Filter {
-	return p.filter("envoy.filters.network.tcp_proxy", &tcpproxy.TcpProxy{
+	return p.filter("envoy.filters.network.tcp_proxy", toGateway(statPrefix, cluster))
+}
+
+func toGateway(statPrefix, cluster string) *tcpproxy.TcpProxy {
+	return &tcpproxy.TcpProxy{
 		StatPrefix:         statPrefix,
 		ClusterSpecifier:   &tcpproxy.TcpProxy_Cluster{Cluster: cluster},
 		IdleTimeout:        durationpb.New(0), // the gateway's limits apply
 		MaxConnectAttempts: wrapperspb.UInt32(gatewayAttempts),
-	})
+	}
 }
 
 // OutListener is the name of the listener at WorkloadOptions.Listen[i], as the
@@ -270,16 +297,31 @@ func outerServerName() *setfilterstate.Config {
 	}}}
 }
 
-func (p *packer) gatewayCluster(o WorkloadOptions, name string, gateway hostPort) *cluster.Cluster {
+// sessionsKept is how many TLS sessions a proxy keeps for later connections. A
+// session of TLS 1.3 is used once, and the gateway gives two with each
+// connection: as many as are made at once must be there. Envoy keeps one.
+const sessionsKept = 64
+
+// gatewayCluster is the gateway's listener at an address, which the options call
+// what, with TLS for each connection.
+func (p *packer) gatewayCluster(o WorkloadOptions, name, what, address string, way WayIn) (*cluster.Cluster, error) {
+	gateway, err := dialable(what, address)
+	if err != nil {
+		return nil, err
+	}
 	most := o.MaxConnections
 	if most == 0 {
 		most = DefaultMaxConnections
+	}
+	sessions := uint32(sessionsKept)
+	if way == FullHandshakes {
+		sessions = 0
 	}
 	c := &cluster.Cluster{
 		Name:                      name,
 		ConnectTimeout:            durationpb.New(connectTimeout),
 		UpstreamConnectionOptions: tcpKeepalive(),
-		TransportSocket:           p.upstreamTLS(o.secrets(), peer{id: o.GatewayID}),
+		TransportSocket:           p.resuming(o.secrets(), peer{id: o.GatewayID}, sessions),
 		// Envoy's own limit is 1,024: the next connection would be reset.
 		CircuitBreakers: &cluster.CircuitBreakers{Thresholds: []*cluster.CircuitBreakers_Thresholds{{
 			MaxConnections:     wrapperspb.UInt32(most),
@@ -288,5 +330,5 @@ func (p *packer) gatewayCluster(o WorkloadOptions, name string, gateway hostPort
 		}}},
 	}
 	gateway.place(c)
-	return c
+	return c, nil
 }

@@ -86,11 +86,14 @@ func (g *pretendGateway) serve(conn *tls.Conn) {
 }
 
 // runWorkload runs the proxy of a workload whose gateway is g.
-func runWorkload(t *testing.T, certificates envoy.Certificates, g *pretendGateway) (*envoy.Process, string) {
+func runWorkload(t *testing.T, certificates envoy.Certificates, g *pretendGateway, change ...func(*envoy.WorkloadOptions)) (*envoy.Process, string) {
 	t.Helper()
 	o := workloadOptions()
 	o.Dir, o.Certificates, o.Admin = t.TempDir(), certificates, "127.0.0.1:0"
 	o.Listen, o.Gateway = []string{"127.0.0.1:0"}, g.listener.Addr().String()
+	for _, f := range change {
+		f(&o)
+	}
 	bundle, err := envoy.Workload(o)
 	require.NoError(t, err)
 	require.NoError(t, bundle.Write())
@@ -188,6 +191,44 @@ func TestWorkloadResumesItsSessions(t *testing.T) {
 		require.NoError(t, conn.Close())
 	}
 	require.GreaterOrEqual(t, resumed, 8)
+}
+
+// TestWorkloadResumesManyAtOnce: sessions are used once, so there must be as many
+// as connections are made at once.
+func TestWorkloadResumesManyAtOnce(t *testing.T) {
+	for way, most := range map[envoy.WayIn]int{envoy.Sessions: 32, envoy.FullHandshakes: 0} {
+		t.Run(string(way), func(t *testing.T) {
+			authority := newAuthority(t)
+			gateway := newPretendGateway(t, authority, gatewayID)
+			_, proxy := runWorkload(t, issue(t, authority, "web", workloadRequest()), gateway, func(o *envoy.WorkloadOptions) { o.WayIn = way })
+			resumed := 0
+			for range 3 {
+				var all sync.WaitGroup
+				for range 16 {
+					all.Go(func() {
+						conn, err := net.Dial("tcp", proxy)
+						if err == nil {
+							err = errors.Join(echo(conn, "hello"), conn.Close())
+						}
+						if err != nil {
+							t.Error(err)
+						}
+					})
+				}
+				all.Wait()
+				for range 16 {
+					if (<-gateway.arrivals).resumed {
+						resumed++
+					}
+				}
+			}
+			// The first round has nothing to resume, or little.
+			require.GreaterOrEqual(t, resumed, most)
+			if most == 0 {
+				require.Zero(t, resumed)
+			}
+		})
+	}
 }
 
 func TestWorkloadTalksToNoOtherGateway(t *testing.T) {

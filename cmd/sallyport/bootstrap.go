@@ -24,7 +24,7 @@ output, and the command that runs it on standard error.
 A gateway learns everything else from the control plane. A workload's proxy only
 carries the workload's connections to the gateway, with the workload's identity.`,
 		Example: `  sallyport bootstrap gateway --cluster egress > gateway.yaml
-  sallyport bootstrap workload --gateway 127.0.0.1:15443 \
+  sallyport bootstrap workload --http-gateway 127.0.0.1:15080 \
     --gateway-id spiffe://cluster.local/ns/egress/sa/gateway \
     --certs certs --name sleep-us > sleep-us.yaml`,
 		Args: noSuchCommand,
@@ -107,16 +107,23 @@ func newBootstrapWorkload() *cobra.Command {
 	var out, dir string
 	var files certificateFlags
 	var o envoy.WorkloadOptions
+	var wayIn string
 	cmd := &cobra.Command{
-		Use:   "workload (--gateway HOST:PORT | --http-gateway HOST:PORT) --gateway-id SPIFFE-ID (--certs DIR --name NAME | --certificate FILE --key FILE --ca FILE | --spire SOCKET)",
+		Use:   "workload (--http-gateway HOST:PORT | --gateway HOST:PORT) --gateway-id SPIFFE-ID (--certs DIR --name NAME | --certificate FILE --key FILE --ca FILE | --spire SOCKET)",
 		Short: "Print the bootstrap of a workload's proxy",
 		Long: `Print the bootstrap of the Envoy beside a workload. It takes the workload's own TLS
-connections and carries them to the gateway through mutual TLS, with the
-workload's certificate as its identity.
+connections at --listen and carries them to the gateway through mutual TLS, with the
+workload's certificate as its identity, in one of these ways:
+
+  streams   as HTTP/2 CONNECT streams of a few connections that stay open, to the
+            gateway's HTTP listener: the cheapest, and the default
+  sessions  each in a connection of its own with a resumed session, to the
+            gateway's MutualTLS listener: the default with --gateway alone
+  full      the same, with a full handshake each time
 
 With --http-gateway it also takes plain HTTP, at --http-listen, and carries it to
-the gateway's HTTP listener in the same way: point http_proxy and https_proxy
-there, and any client goes through the gateway.
+the gateway's HTTP listener: point http_proxy and https_proxy there, and any client
+goes through the gateway.
 
 The certificates are watched: Envoy takes new ones over without dropping a
 connection. For that it reads them through two small files, *.sds.yaml, which
@@ -125,16 +132,16 @@ workload's machine, and there are no such files.
 
 Whoever reaches an address it listens on speaks with the workload's identity, so
 it must be on loopback, unless --listen-anywhere says otherwise.`,
-		Example: `  sallyport bootstrap workload --gateway 127.0.0.1:15443 \
+		Example: `  sallyport bootstrap workload --http-gateway 127.0.0.1:15080 \
     --gateway-id spiffe://cluster.local/ns/egress/sa/gateway \
     --certs certs --name sleep-us > sleep-us.yaml
-  # then, in the workload:
+  # then, in the workload, one of:
   curl --connect-to ::127.0.0.1:8443 https://en.wikipedia.org/
+  https_proxy=http://127.0.0.1:15001 curl https://en.wikipedia.org/
 
-  sallyport bootstrap workload --http-gateway 127.0.0.1:15080 \
+  sallyport bootstrap workload --gateway 127.0.0.1:15443 \
     --gateway-id spiffe://cluster.local/ns/egress/sa/gateway \
-    --certs certs --name sleep-us > sleep-us.yaml
-  https_proxy=http://127.0.0.1:15001 curl https://en.wikipedia.org/`,
+    --certs certs --name sleep-us > sleep-us.yaml`,
 		Args: cobra.NoArgs,
 	}
 	flags := cmd.Flags()
@@ -142,7 +149,9 @@ it must be on loopback, unless --listen-anywhere says otherwise.`,
 	flags.StringVar(&o.GatewayID, "gateway-id", "", "SPIFFE ID that the gateway must prove")
 	flags.StringVar(&o.ID, "id", "", "name of this Envoy in its logs (default: the certificate's name, or workload-HOSTNAME)")
 	flags.StringVar(&o.HTTPGateway, "http-gateway", "", "HOST:PORT of the gateway's HTTP listener")
-	flags.StringSliceVar(&o.Listen, "listen", []string{"127.0.0.1:8443"}, "IP:PORT to take TLS connections at, with --gateway; may be repeated")
+	flags.StringVar(&wayIn, "way-in", "", "how TLS connections travel: streams, sessions or full; needed if both gateways are given")
+	flags.DurationVar(&o.ConnectionAge, "connection-age", envoy.DefaultConnectionAge, "after how long a connection takes no new streams")
+	flags.StringSliceVar(&o.Listen, "listen", []string{"127.0.0.1:8443"}, "IP:PORT to take TLS connections at, or empty for none; may be repeated")
 	flags.StringSliceVar(&o.HTTPListen, "http-listen", []string{"127.0.0.1:15001"}, "IP:PORT to take HTTP at, with --http-gateway; may be repeated")
 	flags.BoolVar(&o.ListenAnywhere, "listen-anywhere", false, "permit addresses that other machines can reach")
 	files.add(cmd, "workload", "root certificates of the gateway, PEM")
@@ -156,10 +165,8 @@ it must be on loopback, unless --listen-anywhere says otherwise.`,
 	cmd.RunE = doing(func(cmd *cobra.Command, _ []string) error {
 		o.Certificates = files.envoy()
 		o.GatewayID = spiffeID(o.GatewayID)
-		// The addresses that nobody asked for are not there without a gateway.
-		if o.Gateway == "" && !cmd.Flags().Changed("listen") {
-			o.Listen = nil
-		}
+		o.WayIn = envoy.WayIn(wayIn)
+		// What nobody asked for is not there without a gateway.
 		if o.HTTPGateway == "" && !cmd.Flags().Changed("http-listen") {
 			o.HTTPListen = nil
 		}

@@ -70,6 +70,11 @@ type Options struct {
 	// HTTP gives the gateway a listener for HTTP clients, and the workloads'
 	// proxies one for plain HTTP.
 	HTTP bool
+	// WayIn is how the workloads' proxies carry TLS connections to the gateway: as
+	// streams if there is a listener for HTTP, unless it says otherwise.
+	WayIn envoy.WayIn
+	// ConnectionAge is WorkloadOptions.ConnectionAge.
+	ConnectionAge time.Duration
 	// StartControl starts the control plane for a policy directory, with a
 	// certificate of its own.
 	StartControl func(ctx context.Context, policies string, own svid.Paths) (ControlPlane, error)
@@ -270,7 +275,7 @@ func (s *Stack) identity(name, id string) (files envoy.Certificates, spire envoy
 func (s *Stack) startWorkload(ctx context.Context, name string) error {
 	o := envoy.WorkloadOptions{
 		Dir: filepath.Join(s.Dir, fileName(name)), ID: fileName(name), Listen: []string{"127.0.0.1:0"},
-		Gateway: s.MutualTLS.String(), GatewayID: GatewayID, Admin: "127.0.0.1:0",
+		GatewayID: GatewayID, Admin: "127.0.0.1:0", WayIn: s.options.WayIn, ConnectionAge: s.options.ConnectionAge,
 	}
 	var err error
 	if o.Certificates, o.SPIRE, err = s.identity(name, WorkloadID(name)); err != nil {
@@ -278,6 +283,9 @@ func (s *Stack) startWorkload(ctx context.Context, name string) error {
 	}
 	if s.options.HTTP {
 		o.HTTPListen, o.HTTPGateway = []string{"127.0.0.1:0"}, s.HTTP.String()
+	}
+	if streams := o.WayIn == envoy.Streams || o.WayIn == "" && s.options.HTTP; !streams {
+		o.Gateway = s.MutualTLS.String()
 	}
 	bundle, err := envoy.Workload(o)
 	if err != nil {

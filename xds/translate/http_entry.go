@@ -24,10 +24,12 @@ const (
 	// streamsPerConnection is how many tunnels and requests an HTTP/2 connection
 	// of a workload may carry at once.
 	streamsPerConnection = 256
-	// streamWindow and connectionWindow are how many bytes a workload may have
-	// under way to the gateway: HTTP/2 windows, for a network with short ways.
+	// streamWindow is how many bytes a workload may have under way to the gateway in
+	// a stream: an HTTP/2 window, for a network with short ways.
+	// connectionWindow has room for what all streams have under way, so that a host
+	// that does not read never keeps what is for another from coming.
 	streamWindow     = 256 << 10
-	connectionWindow = 1 << 20
+	connectionWindow = streamsPerConnection * streamWindow
 )
 
 // httpEntry is an entry that speaks HTTP inside mutual TLS: a forward proxy. It
