@@ -41,7 +41,7 @@ func checkChains(res *translate.Resources) error {
 		l := r.Message.(*listeners.Listener)
 		for _, c := range l.GetFilterChains() {
 			check := checkEntryChain
-			if l.GetInternalListener() != nil {
+			if l.GetInternalListener() != nil || l.GetFilterChainMatcher() != nil {
 				check = checkChain
 			}
 			if err := check(c, inside); err != nil {

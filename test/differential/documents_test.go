@@ -63,6 +63,7 @@ func gateway() *rapid.Generator[*syntax.EgressGateway] {
 			{Listener: model.Listener{Name: "mtls", Address: netip.IPv4Unspecified(), Port: 15443, Protocol: model.MutualTLS}},
 			{Listener: model.Listener{Name: "tls", Address: netip.IPv4Unspecified(), Port: 8443, Protocol: model.TLS, Sources: sources().Draw(t, "sources")}},
 			{Listener: model.Listener{Name: "http", Address: netip.IPv4Unspecified(), Port: 15080, Protocol: model.HTTP}},
+			{Listener: model.Listener{Name: "anyone", Address: netip.IPv4Unspecified(), Port: 8444, Protocol: model.TLS}},
 		}
 		return g
 	})

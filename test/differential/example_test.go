@@ -34,6 +34,7 @@ func exampleDocuments() *syntax.Documents {
 					Sources: []model.Source{{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Principal: x}, {Prefix: netip.MustParsePrefix("10.1.0.0/16"), Principal: z}},
 				}},
 				{Listener: model.Listener{Name: "http", Address: netip.IPv4Unspecified(), Port: 15080, Protocol: model.HTTP}},
+				{Listener: model.Listener{Name: "anyone", Address: netip.IPv4Unspecified(), Port: 8444, Protocol: model.TLS}},
 			},
 		}},
 		Policies: []*syntax.EgressPolicy{

@@ -80,6 +80,7 @@ func callers(g *model.Gateway) []caller {
 	} {
 		out = append(out, caller{from: reader.Connection{Entry: "entry/mtls", Source: somewhere, Certificate: c}, stranger: true})
 	}
+	out = append(out, caller{from: reader.Connection{Entry: "entry/anyone", Source: somewhere}})
 	for _, source := range []string{"10.1.2.3", "10.1.2.4", "10.2.0.1", "172.20.0.1", "192.0.2.1", "2001:db8:1::1", "2001:db8:2::1"} {
 		addr := netip.MustParseAddr(source)
 		out = append(out, caller{
@@ -101,7 +102,7 @@ func certifiable(principal string) bool {
 // principalOf is what the gateway's list of sources says: the most specific
 // range decides.
 func principalOf(g *model.Gateway, source netip.Addr) string {
-	i := slices.IndexFunc(g.Listeners, func(l model.Listener) bool { return l.Protocol == model.TLS })
+	i := slices.IndexFunc(g.Listeners, func(l model.Listener) bool { return l.Name == "tls" })
 	best := model.Source{}
 	for _, s := range g.Listeners[i].Sources {
 		if s.Prefix.Contains(source) && (!best.Prefix.IsValid() || s.Prefix.Bits() > best.Prefix.Bits()) {

@@ -13,6 +13,10 @@ import (
 // accessLog writes a JSON line a connection to the gateway's log. Package flows
 // reads it, and adds what Envoy cannot know: the reason and its file and line.
 func (b *builder) accessLog(g *model.Gateway, stage string) *accesslog.AccessLog {
+	return b.jsonLog(g, logFormat(g, stage))
+}
+
+func logFormat(g *model.Gateway, stage string) map[string]any {
 	format := map[string]any{
 		"time":    "%START_TIME(%Y-%m-%dT%H:%M:%S.%6fZ)%",
 		"gateway": g.Name,
@@ -33,10 +37,21 @@ func (b *builder) accessLog(g *model.Gateway, stage string) *accesslog.AccessLog
 	}
 	if stage == "entry" {
 		// At the entry the connection is the workload's own.
-		format["source"] = "%DOWNSTREAM_REMOTE_ADDRESS%"
+		format["source"] = ownSource
 		format["downstreamFailure"] = "%DOWNSTREAM_TRANSPORT_FAILURE_REASON%"
 	}
-	return b.jsonLog(g, format)
+	return format
+}
+
+// ownSource is the workload's address where the connection is the workload's own.
+const ownSource = "%DOWNSTREAM_REMOTE_ADDRESS%"
+
+// directLog is the log of an entry that takes the route stage's place, in the
+// words of that.
+func (b *builder) directLog(g *model.Gateway) *accesslog.AccessLog {
+	format := logFormat(g, "route")
+	format["source"] = ownSource
+	return b.endedHere(b.jsonLog(g, format))
 }
 
 func (b *builder) jsonLog(g *model.Gateway, format map[string]any) *accesslog.AccessLog {
@@ -66,8 +81,8 @@ func (b *builder) failedHandshakes(g *model.Gateway) *accesslog.AccessLog {
 // endedHere logs the connections that the route stage did not hand on: refused
 // ones, and those that never got a filter chain, because their hello was too
 // large or never came.
-func (b *builder) endedHere(g *model.Gateway, stage string) *accesslog.AccessLog {
-	return b.logOnly(b.accessLog(g, stage), `!has(upstream.address)`)
+func (b *builder) endedHere(log *accesslog.AccessLog) *accesslog.AccessLog {
+	return b.logOnly(log, `!has(upstream.address)`)
 }
 
 // logOnly restricts a log to what an expression selects

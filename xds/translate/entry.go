@@ -19,7 +19,7 @@ import (
 )
 
 // entry is the first stage: it establishes who is asking, and only that, and
-// hands the bytes to the route stage.
+// hands the bytes to the route stage. See direct for the entry that needs none.
 func (b *builder) entry(g *model.Gateway, l model.Listener) Resource {
 	if l.Protocol == model.HTTP {
 		return b.httpEntry(g, l)
@@ -38,6 +38,44 @@ func (b *builder) entry(g *model.Gateway, l model.Listener) Resource {
 		out.FilterChains = b.bySource(l.Sources)
 	}
 	return b.resource(out.Name, out)
+}
+
+// isDirect reports whether an entry takes the route stage's place. One with
+// sources cannot: it has a chain for each of them, chosen by address.
+func isDirect(l model.Listener) bool { return l.Protocol == model.TLS && len(l.Sources) == 0 }
+
+// direct is an entry and the route stage in one, for TLS of which nobody needs to
+// know whose it is: a connection costs a stage less. Like the route stage it
+// changes when hosts come and go, in its chains and the choice among them alone:
+// that drains nothing but chains that are gone.
+func (c *common) direct(l model.Listener, p *routing) Resource {
+	out := &listener.Listener{
+		Name:             entryName(l),
+		Address:          socketAddress(netip.AddrPortFrom(l.Address, l.Port)),
+		TrafficDirection: core.TrafficDirection_OUTBOUND,
+		ListenerFilters:  []*listener.ListenerFilter{c.inspector},
+		AccessLog:        []*accesslog.AccessLog{c.directLog(c.gateway)},
+
+		PerConnectionBufferLimitBytes: bufferLimit(),
+	}
+	c.byServerName(out, p, "entry", c.setFilterState("identity", connectionState(), nil))
+	return c.resource(out.Name, out)
+}
+
+// directEntries prints those entries, unless the buckets are those that they were
+// printed for.
+func (c *common) directEntries(m *memory) run {
+	if m.directFor == m.workload.routed {
+		return m.direct
+	}
+	m.direct, m.directFor = nil, m.workload.routed
+	for _, l := range c.gateway.Listeners {
+		if isDirect(l) {
+			m.direct = append(m.direct, c.direct(l, m.workload.routing))
+		}
+	}
+	sortByName(m.direct)
+	return m.direct
 }
 
 // connectionState is what every stage after the entry knows of the connection.

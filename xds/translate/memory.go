@@ -25,7 +25,11 @@ type memory struct {
 	// workload and originated are the stages of TLS of the workloads' own, and of
 	// the gateway's.
 	workload, originated *stageMemory
-	http                 httpMemory
+	// direct are the entries that take the route stage's place, in the order of their
+	// names, printed for a routing.
+	direct    run
+	directFor [sha256.Size]byte
+	http      httpMemory
 }
 
 // fact is what is known of an entry. What depends on the EgressGateway document is
@@ -131,6 +135,9 @@ func (b *builder) base(g *model.Gateway) *base {
 		},
 	}
 	for _, l := range g.Listeners {
+		if isDirect(l) {
+			continue // it depends on the hosts
+		}
 		out.listeners = append(out.listeners, b.entry(g, l))
 		if l.Protocol != model.TLS && out.secrets == nil {
 			out.secrets = b.secrets(g)
@@ -167,7 +174,8 @@ func (t *Translator) remembered(g *model.Gateway, b *builder) *memory {
 type stageMemory struct {
 	// names and hidden are the patterns that route prints, in their order.
 	names, hidden   []hostname.Pattern
-	routing         [sha256.Size]byte // the digest of what route prints of them
+	routing         *routing          // what route prints of them
+	routed          [sha256.Size]byte // the digest of that
 	route           Resource
 	toRoute         Resource
 	slots           map[int]int

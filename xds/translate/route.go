@@ -19,20 +19,26 @@ import (
 // and go, never when a policy changes, and a matcher change drains nothing.
 func (c *common) route(p *routing) Resource {
 	out := internalListener(c.stages.route, c.inspector)
+	out.AccessLog = []*accesslog.AccessLog{c.endedHere(c.accessLog(c.gateway, c.stages.routeLog))}
+	c.byServerName(out, p, "route")
+	return c.resource(out.Name, out)
+}
+
+// byServerName gives a listener that reads the hello a chain for each bucket, and
+// the choice among them. The filters come first in each of them.
+func (c *common) byServerName(out *listener.Listener, p *routing, statPrefix string, first ...*listener.Filter) {
 	out.FilterChainMatcher = c.routeMatcher(p)
-	out.AccessLog = []*accesslog.AccessLog{c.endedHere(c.gateway, c.stages.routeLog)}
 	for _, bucket := range p.buckets {
 		name := bucketName(bucket)
 		out.FilterChains = append(out.FilterChains, &listener.FilterChain{
 			Name:    name,
-			Filters: []*listener.Filter{c.filter("tcp_proxy", passOn(c.stages.prefix+name, "route"))},
+			Filters: append(slices.Clone(first), c.filter("tcp_proxy", passOn(c.stages.prefix+name, statPrefix))),
 		})
 	}
 	out.FilterChains = append(out.FilterChains, &listener.FilterChain{
 		Name:    RefusedChain,
-		Filters: c.refuse(),
+		Filters: append(slices.Clone(first), c.refuse()...),
 	})
-	return c.resource(out.Name, out)
 }
 
 // noBucket is that of patterns that end in the route stage's refusal.

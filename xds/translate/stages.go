@@ -36,8 +36,9 @@ func (c *common) through(m *stageMemory, entries []placed, hidden []*model.Entry
 	if m.route.Message == nil || !samePatterns(m.names, len(entries), func(i int) hostname.Pattern { return entries[i].Pattern }) ||
 		!samePatterns(m.hidden, len(hidden), func(i int) hostname.Pattern { return hidden[i].Pattern }) {
 		p := newRouting(entries, hidden)
-		if input := p.digest(); m.route.Message == nil || m.routing != input {
-			m.route, m.toRoute, m.routing = c.route(p), c.toListener(c.stages.route, c.gateway.Limits), input
+		if input := p.digest(); m.route.Message == nil || m.routed != input {
+			m.route, m.toRoute = c.route(p), c.toListener(c.stages.route, c.gateway.Limits)
+			m.routing, m.routed = p, input
 		}
 		m.names, m.hidden = patternsOf(entriesOf(entries)), patternsOf(hidden)
 	}

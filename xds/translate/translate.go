@@ -69,6 +69,7 @@ func (t *Translator) Translate(g *model.Gateway) (*Resources, error) {
 	c.restricted = m.workload.restrictions(entriesOf(entries))
 	listeners, clusters := c.through(m.workload, entries, nil)
 	out.listeners, out.clusters = append(out.listeners, listeners...), append(out.clusters, clusters...)
+	out.listeners = append(out.listeners, c.directEntries(m))
 	if g.SpeaksHTTP() {
 		out.routes = append(out.routes, run{c.routes(m)})
 		c.waysOut(m, out)

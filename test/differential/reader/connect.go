@@ -108,6 +108,15 @@ func (g *Gateway) Connect(from Connection, dns Resolver) (Verdict, error) {
 // accepted is the filter chain of an entry that takes the connection, after the
 // handshake; nil if none does.
 func (c *connection) accepted(entry *listener, from Connection) *chain {
+	if entry.choose != nil {
+		c.serverName = from.Hello.inspect()
+		name, ok := entry.choose(c)
+		if !ok {
+			c.verdict.Refusal = "no filter chain in " + entry.name
+			return nil
+		}
+		return entry.chains[name]
+	}
 	chain := entry.from(from.Source.Addr())
 	switch {
 	case chain == nil:

@@ -14,7 +14,7 @@ type listener struct {
 	name     string
 	internal bool
 	chains   map[string]*chain
-	// choose picks a chain of an internal listener, bySource one of an entry.
+	// choose picks a chain where the hello is read, bySource one of another entry.
 	choose   chooser
 	bySource []*chain
 }
@@ -62,11 +62,16 @@ func (r *parser) internal(l *listener, m *listeners.Listener) error {
 	if m.GetAddress() != nil {
 		return errors.New("an internal listener with an address")
 	}
+	return r.choice(l, m)
+}
+
+// choice reads how a listener chooses a chain by what the hello says.
+func (r *parser) choice(l *listener, m *listeners.Listener) error {
 	if err := inspects(m.GetListenerFilters()); err != nil {
 		return err
 	}
 	if m.GetFilterChainMatcher() == nil {
-		return errors.New("an internal listener without filter_chain_matcher: the reader does not know it")
+		return errors.New("a listener that reads the hello without filter_chain_matcher: the reader does not know it")
 	}
 	r.chosen = make(map[string]bool)
 	choose, err := r.chainMatcher(m.GetFilterChainMatcher())
@@ -82,10 +87,10 @@ func (r *parser) internal(l *listener, m *listeners.Listener) error {
 	for _, c := range l.chains {
 		// One that is never chosen is in order: it keeps open connections.
 		if c.tls != nil || c.sources != nil {
-			return fmt.Errorf("filter chain %s of an internal listener has a transport socket or a match", c.name)
+			return fmt.Errorf("filter chain %s, chosen by filter_chain_matcher, has a transport socket or a match", c.name)
 		}
 		if _, ok := c.filters[len(c.filters)-1].(*proxy); !ok {
-			return fmt.Errorf("filter chain %s of an internal listener speaks HTTP: the reader does not know it", c.name)
+			return fmt.Errorf("filter chain %s, chosen by filter_chain_matcher, speaks HTTP: the reader does not know it", c.name)
 		}
 	}
 	return nil
@@ -107,13 +112,14 @@ func inspects(filters []*listeners.ListenerFilter) error {
 	return only(m)
 }
 
-// entry reads what an entry has: an address, and chains by source address.
+// entry reads what an entry has: an address, and chains by source address, or,
+// if it reads the hello itself, by the server name.
 func (r *parser) entry(l *listener, m *listeners.Listener) error {
 	if _, err := socketAddress(m.GetAddress()); err != nil {
 		return err
 	}
 	if len(m.GetListenerFilters()) > 0 || m.GetFilterChainMatcher() != nil {
-		return errors.New("an entry with listener filters or a matcher: the reader does not know it")
+		return r.choice(l, m)
 	}
 	taken := make(map[netip.Prefix]string)
 	for _, c := range m.GetFilterChains() {
