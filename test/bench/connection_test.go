@@ -19,6 +19,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"sallyport/envoy"
 	"sallyport/pkg/demo"
 	"sallyport/pkg/svid"
 )
@@ -79,6 +80,22 @@ type measured struct {
 	echoed  []float64 // MB for each second of processor time
 	idle    float64   // KB for each open connection
 	resumed int       // connections whose outer session was resumed
+	took    []time.Duration
+	beside  usedBeside
+}
+
+// usedBeside is the same of the workload's proxy.
+type usedBeside struct {
+	cpu, echoed []float64
+	idle        float64
+}
+
+// besides is what the workload's proxy has used, if there is one.
+func (c *contender) besides() envoy.Usage {
+	if c.beside == nil {
+		return envoy.Usage{}
+	}
+	return c.beside()
 }
 
 type connectionRig struct {
@@ -151,7 +168,7 @@ func (g *connectionRig) memory(b *testing.B, c *contender) {
 		c.fresh()
 	}
 	g.connect(b, c, 50) // for what every process needs once
-	before := c.usage().RSS
+	before, beside := c.usage().RSS, c.besides().RSS
 	var mu sync.Mutex
 	var open []net.Conn
 	g.many(b, idle, func(i int) error {
@@ -164,6 +181,7 @@ func (g *connectionRig) memory(b *testing.B, c *contender) {
 		return err
 	})
 	g.of(c).idle = (float64(c.usage().RSS) - float64(before)) / 1024 / idle
+	g.of(c).beside.idle = (float64(c.besides().RSS) - float64(beside)) / 1024 / idle
 	for _, conn := range open {
 		_ = conn.Close()
 	}
@@ -174,14 +192,18 @@ func (g *connectionRig) memory(b *testing.B, c *contender) {
 func (g *connectionRig) turn(b *testing.B, c *contender) {
 	b.Helper()
 	m := g.of(c)
-	before := c.usage().CPU
+	before, beside := c.usage().CPU, c.besides().CPU
 	m.resumed += g.connect(b, c, perTurn)
 	m.cpu = append(m.cpu, float64((c.usage().CPU-before).Microseconds())/perTurn)
+	m.beside.cpu = append(m.beside.cpu, float64((c.besides().CPU-beside).Microseconds())/perTurn)
 
-	before = c.usage().CPU
+	before, beside = c.usage().CPU, c.besides().CPU
 	g.echo(b, c)
-	seconds := (c.usage().CPU - before).Seconds()
-	m.echoed = append(m.echoed, float64(bulk*bulkConns)/1e6/seconds)
+	const megabytes = float64(bulk*bulkConns) / 1e6
+	m.echoed = append(m.echoed, megabytes/(c.usage().CPU-before).Seconds())
+	if c.beside != nil {
+		m.beside.echoed = append(m.beside.echoed, megabytes/(c.besides().CPU-beside).Seconds())
+	}
 }
 
 // connect makes connections one after the other, some at a time, and waits

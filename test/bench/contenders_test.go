@@ -30,6 +30,8 @@ type contender struct {
 	// the way, and says whether the session with the proxy was resumed.
 	through func(host string) (tunnel net.Conn, resumed bool, err error)
 	usage   func() envoy.Usage
+	// beside is what the workload's proxy has used; nil if there is none.
+	beside func() envoy.Usage
 	// fresh replaces the process by a new one; nil if it is new.
 	fresh func()
 }

@@ -72,7 +72,9 @@ func (g *connectionRig) httpContenders(b *testing.B) []*contender {
 	connect := func(name string, outer *tls.Config) *contender {
 		return &contender{
 			name: name, address: g.stack.HTTP, usage: mutual.usage, fresh: mutual.fresh,
-			through: func(host string) (net.Conn, bool, error) { return g.connectTo(outer, host) },
+			through: func(host string) (net.Conn, bool, error) {
+				return connectTo(host, 443, func() (net.Conn, bool, error) { return g.outer(outer) })
+			},
 		}
 	}
 	streams := &streams{dial: func() (net.Conn, error) {
@@ -98,12 +100,12 @@ func (g *connectionRig) outer(config *tls.Config) (conn net.Conn, resumed bool, 
 }
 
 // connectTo is a tunnel as HTTP/1.1 has it: one to a connection.
-func (g *connectionRig) connectTo(config *tls.Config, host string) (tunnel net.Conn, resumed bool, err error) {
-	conn, resumed, err := g.outer(config)
+func connectTo(host string, port uint16, dial func() (net.Conn, bool, error)) (tunnel net.Conn, resumed bool, err error) {
+	conn, resumed, err := dial()
 	if err != nil {
 		return nil, false, err
 	}
-	if _, err := fmt.Fprintf(conn, "CONNECT %[1]s:443 HTTP/1.1\r\nHost: %[1]s:443\r\n\r\n", host); err != nil {
+	if _, err := fmt.Fprintf(conn, "CONNECT %[1]s:%[2]d HTTP/1.1\r\nHost: %[1]s:%[2]d\r\n\r\n", host, port); err != nil {
 		return nil, false, errors.Join(err, conn.Close())
 	}
 	// The host says nothing before the client does: nothing of it is in the buffer.

@@ -61,10 +61,11 @@ func startHAProxy(b *testing.B, n *lab.Internet) *contender {
 	return &contender{name: "HAProxy", address: address, usage: func() envoy.Usage { return c.usage(b) }}
 }
 
-// program finds a proxy. Debian keeps them where only root looks.
+// program finds a proxy. Debian keeps them where only root looks, and setup.sh
+// puts what it builds into .tools.
 func program(b *testing.B, name string) string {
 	b.Helper()
-	for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), "/usr/sbin", "/usr/local/sbin") {
+	for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), "/usr/sbin", "/usr/local/sbin", filepath.Join("..", "..", ".tools", "bin")) {
 		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
 			return path
 		}

@@ -1,13 +1,20 @@
 #!/usr/bin/env bash
 # Installs the proxies that the gateway is tried or compared with, where they are
-# missing: nginx with its stream module, and HAProxy, from Debian or Ubuntu.
+# missing: nginx with its stream module, and HAProxy, from Debian or Ubuntu, and
+# Smokescreen, built from its Go module into .tools/bin.
 # `setup.sh nginx` is about that one alone. No service is started: tests and
 # benchmarks run them on loopback themselves.
 set -euo pipefail
 
 PATH=$PATH:/usr/sbin:/sbin
 missing=()
-wanted=" ${*:-nginx haproxy} "
+wanted=" ${*:-nginx haproxy smokescreen} "
+tools=$(cd "$(dirname "$0")/../.." && pwd)/.tools/bin
+if [[ $wanted == *" smokescreen "* ]] && ! [ -x "$tools/smokescreen" ] && ! command -v smokescreen >/dev/null; then
+	echo "== go install github.com/stripe/smokescreen"
+	# Outside of the module, so that its dependencies do not become ours.
+	(cd / && GOBIN=$tools GOFLAGS=-mod=mod go install github.com/stripe/smokescreen@v0.1.0)
+fi
 command -v nginx >/dev/null || missing+=(nginx)
 if ! nginx -V 2>&1 | grep -qE -- '--with-stream( |$)' &&
 	! ls /usr/lib/nginx/modules/ngx_stream_module.so >/dev/null 2>&1; then
