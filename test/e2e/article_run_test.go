@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"sallyport/envoy"
 	"sallyport/pkg/demo"
 	"sallyport/pkg/lab"
 )
@@ -216,5 +217,6 @@ func article(t *testing.T, sites []lab.Site, workloads ...string) *rig {
 	t.Helper()
 	return rigWith(t, 10*time.Minute, func(o *demo.Options) {
 		o.Sites, o.Port, o.Workloads, o.HTTP = sites, 443, workloads, true
+		o.WayIn = envoy.Sessions // the article is about TLS that arrives as TLS
 	})
 }
