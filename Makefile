@@ -70,7 +70,7 @@ bench: envoy ## Run the benchmarks, beside nginx, HAProxy and Smokescreen (about
 	test/bench/setup.sh
 	go test -p 1 -run '^$$' -bench . -benchmem -timeout 20m $(TESTFLAGS) \
 		$$(grep -rlE --include='*_test.go' '^func Benchmark' . | xargs -r dirname | sort -u | grep -v '^./test/bench$$')
-	go test -run '^$$' -bench . -benchtime 1x -timeout 30m $(TESTFLAGS) ./test/bench
+	go test -run '^$$' -bench . -benchtime 1x -timeout 60m $(TESTFLAGS) ./test/bench
 
 .PHONY: golden
 golden: envoy ## Rewrite the expected outputs in testdata from what the code does now
