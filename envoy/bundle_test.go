@@ -58,24 +58,26 @@ func streamsOptions() envoy.WorkloadOptions {
 }
 
 func TestBundlesAsTheyArePrinted(t *testing.T) {
-	printedAs(t, "", gatewayOptions(), workloadOptions())
+	streams, err := envoy.Workload(streamsOptions())
+	require.NoError(t, err)
+	printedAs(t, "", gatewayOptions(), workloadOptions(), streams)
 	gateway, workload := gatewayOptions(), workloadOptions()
 	gateway.Certificates, gateway.SPIRE = envoy.Certificates{}, envoy.SPIRE{Socket: "unix:///run/spire/agent.sock", Identity: gatewayID}
 	workload.Certificates, workload.SPIRE = envoy.Certificates{}, envoy.SPIRE{Socket: "/run/spire/agent.sock"}
 	printedAs(t, "spire-", gateway, workload)
 }
 
-func printedAs(t *testing.T, prefix string, g envoy.GatewayOptions, w envoy.WorkloadOptions) {
+func printedAs(t *testing.T, prefix string, g envoy.GatewayOptions, w envoy.WorkloadOptions, streams ...*envoy.Bundle) {
 	t.Helper()
 	gateway, err := envoy.Gateway(g)
 	require.NoError(t, err)
 	workload, err := envoy.Workload(w)
 	require.NoError(t, err)
-	streams, err := envoy.Workload(streamsOptions())
-	require.NoError(t, err)
-	require.Equal(t, workload.Files[1:], streams.Files[1:])
-	streams.Files[0].Name = "workload-streams.yaml"
-	for _, bundle := range []*envoy.Bundle{gateway, workload, streams} {
+	for _, s := range streams {
+		require.Equal(t, workload.Files[1:], s.Files[1:])
+		s.Files[0].Name = "workload-streams.yaml"
+	}
+	for _, bundle := range append([]*envoy.Bundle{gateway, workload}, streams...) {
 		require.Equal(t, filepath.Join("/etc/sallyport", bundle.Files[0].Name), bundle.Path())
 		for _, file := range bundle.Files {
 			golden := filepath.Join("testdata", prefix+file.Name)
