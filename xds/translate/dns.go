@@ -30,10 +30,31 @@ type forwarding struct {
 	guard   *listener.Filter
 }
 
-func (b *builder) forwarding(g *model.Gateway, kind string, allowPrivate bool) *forwarding {
-	refused := guard.Refused(g.Addresses.Allow, g.Addresses.Refuse, allowPrivate)
-	cache := b.dnsCache(g, kind, refused)
-	cache.Name = kind + "/" + digest(b.pack(cache).GetValue())[:12]
+// forwardKind says which of them is for a grant. A name stays in its cache for five
+// minutes, and when the cache is full, other names are cut off: so the names that a
+// workload invents under a wildcard are kept from those that are written in a policy.
+type forwardKind struct{ private, invented bool }
+
+func forwardKinds() []forwardKind {
+	return []forwardKind{{false, false}, {true, false}, {false, true}, {true, true}}
+}
+
+// name is what the cluster and the cache of a way out are called, before the digest.
+func (k forwardKind) name() string {
+	name := "dynamic_forward_proxy"
+	if k.invented {
+		name += "/wildcard"
+	}
+	if k.private {
+		name += "/private"
+	}
+	return name
+}
+
+func (b *builder) forwarding(g *model.Gateway, k forwardKind) *forwarding {
+	refused := guard.Refused(g.Addresses.Allow, g.Addresses.Refuse, k.private)
+	cache := b.dnsCache(g, k.name(), refused)
+	cache.Name = k.name() + "/" + digest(b.pack(cache).GetValue())[:12]
 	return &forwarding{
 		cluster: cache.Name,
 		cache:   cache,

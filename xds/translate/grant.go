@@ -122,7 +122,7 @@ func (g *granting) checked(name string, denied, allowed map[string]*rbac.Policy)
 		filters = append(filters, g.rbacFilter("deny", deny, denied))
 	}
 	filters = append(filters, g.rbacFilter("allow", allow, allowed))
-	return &listener.FilterChain{Name: name, Filters: append(filters, g.dial(g.entry.Dial)...)}
+	return &listener.FilterChain{Name: name, Filters: append(filters, g.dial(g.entry.Dial, g.entry.Pattern.IsWildcard())...)}
 }
 
 // permission checks host and principal a second time, by another mechanism
@@ -138,8 +138,9 @@ func (g *granting) permission(r *model.Rule, who model.Who, whom []*rbac.Princip
 	}}
 }
 
-// dial resolves, guards the address, and connects.
-func (c *common) dial(d model.Dial) []*listener.Filter {
+// dial resolves, guards the address, and connects. Names may be invented by clients
+// where a wildcard lets them.
+func (c *common) dial(d model.Dial, invented bool) []*listener.Filter {
 	if len(d.Addresses) > 0 {
 		return []*listener.Filter{c.tcpProxy(staticName(d))}
 	}
@@ -154,10 +155,7 @@ func (c *common) dial(d model.Dial) []*listener.Filter {
 	if len(state) > 0 {
 		filters = append(filters, c.setFilterState("dial", state, nil))
 	}
-	out := c.public
-	if d.AllowPrivate {
-		out = c.private
-	}
+	out := c.forwards[forwardKind{private: d.AllowPrivate, invented: invented && d.Host == ""}]
 	return append(filters, out.resolve, out.guard, c.tcpProxy(out.cluster))
 }
 

@@ -117,11 +117,13 @@ func settings(g *model.Gateway) model.Gateway {
 }
 
 func (b *builder) base(g *model.Gateway) *base {
-	public := b.forwarding(g, publicCluster, false)
-	private := b.forwarding(g, privateCluster, true)
+	ways := make(map[forwardKind]*forwarding)
+	for _, w := range forwardKinds() {
+		ways[w] = b.forwarding(g, w)
+	}
 	out := &base{
 		settings: settings(g),
-		clusters: []Resource{b.forward(public, g.Limits), b.forward(private, g.Limits), b.nowhere()},
+		clusters: []Resource{b.nowhere()},
 		statics:  make(map[string]Resource), ways: make(map[string]Resource), roots: make(map[string]Resource),
 		common: common{
 			stages:         workloadStages(),
@@ -129,10 +131,12 @@ func (b *builder) base(g *model.Gateway) *base {
 			policyLog:      b.accessLog(g, "policy"),
 			principalInput: b.principal(),
 			toRefused:      b.toChain(RefusedChain),
-			public:         public,
-			private:        private,
+			forwards:       ways,
 			proxies:        make(map[string]*listener.Filter),
 		},
+	}
+	for _, w := range forwardKinds() {
+		out.clusters = append(out.clusters, b.forward(ways[w], g.Limits))
 	}
 	for _, l := range g.Listeners {
 		if isDirect(l) {

@@ -33,8 +33,6 @@ const (
 
 	routeName        = "route"
 	originatedName   = "originated"
-	publicCluster    = "dynamic_forward_proxy"
-	privateCluster   = "dynamic_forward_proxy/private"
 	refusedCluster   = "refused"
 	gatewaySecret    = "gateway"
 	trustSecret      = "trust"

@@ -34,8 +34,7 @@ type common struct {
 	policyLog      *accesslog.AccessLog
 	principalInput *xdscore.TypedExtensionConfig
 	toRefused      *xdsmatcher.Matcher_OnMatch
-	public         *forwarding
-	private        *forwarding
+	forwards       map[forwardKind]*forwarding
 	proxies        map[string]*listener.Filter
 	// restricted has, for each wildcard, the entries inside of it that are not
 	// exported to everyone.
