@@ -24,8 +24,8 @@ const (
 	// Streams carries each as a stream, an HTTP/2 CONNECT, of a few connections of
 	// mutual TLS that stay open. It leads to the gateway's HTTP listener.
 	Streams WayIn = "streams"
-	// Sessions carries each in mutual TLS of its own, whose sessions are resumed. It
-	// leads to the gateway's MutualTLS listener.
+	// Sessions carries each in mutual TLS of its own, whose sessions are resumed if the
+	// gateway lets them. It leads to the gateway's MutualTLS listener.
 	Sessions WayIn = "sessions"
 	// FullHandshakes is Sessions without resumption: every connection shows the
 	// certificate.

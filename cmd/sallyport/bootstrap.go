@@ -117,8 +117,9 @@ workload's certificate as its identity, in one of these ways:
 
   streams   as HTTP/2 CONNECT streams of a few connections that stay open, to the
             gateway's HTTP listener: the cheapest, and the default
-  sessions  each in a connection of its own with a resumed session, to the
-            gateway's MutualTLS listener: the default with --gateway alone
+  sessions  each in a connection of its own, to the gateway's MutualTLS listener, with
+            a resumed session if that has sessionResumption: Allow: the default with
+            --gateway alone
   full      the same, with a full handshake each time
 
 With --http-gateway it also takes plain HTTP, at --http-listen, and carries it to

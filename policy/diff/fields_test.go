@@ -48,7 +48,7 @@ func TestEveryFieldIsConsidered(t *testing.T) {
 		}},
 		{model.PrincipalMatch{}, []string{"Kind", "Value"}},
 		{model.PrincipalTerm{}, []string{"All", "Not"}},
-		{model.Listener{}, []string{"Name", "Address", "Port", "Protocol", "Sources"}},
+		{model.Listener{}, []string{"Name", "Address", "Port", "Protocol", "Sources", "ResumeSessions"}},
 		{model.Source{}, []string{"Prefix", "Principal"}},
 		{model.DNS{}, []string{"Resolvers", "Family"}},
 		{model.Addresses{}, []string{"Refuse", "Allow"}},

@@ -28,6 +28,12 @@ func listeners(before, after []model.Listener) []Setting {
 		case before[i].Name != l.Name:
 			out = append(out, Setting{What: "listener", Before: listenerWords(before[i]), After: listenerWords(l), Effect: Neutral, Why: "only its name"})
 		}
+		if i >= 0 && before[i].Protocol == l.Protocol && before[i].ResumeSessions != l.ResumeSessions {
+			out = append(out, Setting{
+				What: "sessionResumption of " + l.Name, Before: resumption(before[i]), After: resumption(l), Effect: towards(l.ResumeSessions),
+				Why: "whether a workload is let in after its certificate expired",
+			})
+		}
 	}
 	for _, l := range sortedListeners(before) {
 		known := func(o model.Listener) bool { return at(o) == at(l) || standsIn(o, l) }
@@ -36,6 +42,13 @@ func listeners(before, after []model.Listener) []Setting {
 		}
 	}
 	return out
+}
+
+func resumption(l model.Listener) string {
+	if l.ResumeSessions {
+		return "Allow"
+	}
+	return "Refuse"
 }
 
 func sortedListeners(list []model.Listener) []model.Listener {

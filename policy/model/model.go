@@ -128,6 +128,10 @@ type Listener struct {
 	// Sources maps source addresses to principals, for TLS only. The most
 	// specific prefix decides; no match is the anonymous principal.
 	Sources []Source
+	// ResumeSessions lets workloads resume TLS sessions, for MutualTLS and HTTP. A
+	// certificate is not looked at again then: one that has expired since goes on
+	// letting its workload in, for days.
+	ResumeSessions bool
 }
 
 // Source gives the connections from a range of addresses a principal.

@@ -75,6 +75,10 @@ func listener() object[Listener] {
 		{word: "TLS", doc: "the app's TLS comes as it is, and the source address says who it is", v: model.TLS},
 		{word: "HTTP", doc: "a forward proxy inside mutual TLS: CONNECT, and plain requests that the gateway sends on over TLS", v: model.HTTP},
 	}
+	resumption := []choice[bool]{
+		{word: "Refuse", doc: "every connection shows its certificate", v: false},
+		{word: "Allow", doc: "a workload may resume the session of an earlier connection, which is cheaper, and which it can do for days after its certificate expired", v: true},
+	}
 	return object[Listener]{
 		what: "a listener",
 		start: func() Listener {
@@ -95,15 +99,29 @@ func listener() object[Listener] {
 					twice:   diag.Error,
 				}.value(),
 				func(l *Listener, s []model.Source, _ *node) { l.Sources = s }),
+			bind("sessionResumption", "Whether TLS sessions with the gateway may be resumed, for protocols MutualTLS and HTTP."+choicesDoc(resumption),
+				oneOf("sessionResumption", resumption...), func(l *Listener, yes bool, _ *node) { l.ResumeSessions = yes }).or("Refuse"),
 		},
 		rules: jsonSchema{
-			"if":   jsonSchema{"required": []string{"sources"}, "properties": jsonSchema{"sources": jsonSchema{"minItems": 1}}},
-			"then": jsonSchema{"properties": jsonSchema{"protocol": jsonSchema{"const": "TLS"}}},
+			"allOf": []jsonSchema{
+				{
+					"if":   jsonSchema{"required": []string{"sources"}, "properties": jsonSchema{"sources": jsonSchema{"minItems": 1}}},
+					"then": jsonSchema{"properties": jsonSchema{"protocol": jsonSchema{"const": "TLS"}}},
+				},
+				{
+					"if":   jsonSchema{"required": []string{"sessionResumption"}},
+					"then": jsonSchema{"properties": jsonSchema{"protocol": jsonSchema{"enum": []string{"MutualTLS", "HTTP"}}}},
+				},
+			},
 		},
 		check: func(r *reader, n *node, l *Listener) bool {
 			l.Pos = n.pos
 			if len(l.Sources) > 0 && l.Protocol != model.TLS {
 				r.errorf(n.get("sources"), "exclusive-fields", "sources are for protocol TLS only: with mutual TLS the certificate says who it is")
+				return false
+			}
+			if n.has("sessionResumption") && l.Protocol == model.TLS {
+				r.errorf(n.get("sessionResumption"), "exclusive-fields", "sessionResumption is for protocols MutualTLS and HTTP only: with TLS, the app's sessions are with its host")
 				return false
 			}
 			return true

@@ -57,7 +57,7 @@ func (b *builder) httpEntry(g *model.Gateway, l model.Listener) Resource {
 		// when that is chosen. HTTP/2 is known by its preface.
 		TransportSocket: &core.TransportSocket{
 			Name:       "envoy.transport_sockets.tls",
-			ConfigType: &core.TransportSocket_TypedConfig{TypedConfig: b.pack(downstreamTLS(g))},
+			ConfigType: &core.TransportSocket_TypedConfig{TypedConfig: b.pack(downstreamTLS(g, l))},
 		},
 	}}
 	return b.resource(out.Name, out)
