@@ -32,6 +32,7 @@ func startSPIRE(t *testing.T, alwaysSPIFFE bool) *spireRig {
 	t.Cleanup(func() { _ = os.RemoveAll(sockets) })
 	r.rig = rigWith(t, 3*time.Minute, func(o *demo.Options) {
 		o.HTTP = true
+		o.WayIn = envoy.Sessions // a handshake for every connection of the app: streams would go on in those that are open
 		o.SPIRE = func(s *demo.Stack, id string) (envoy.SPIRE, error) {
 			socket := filepath.Join(sockets, strings.NewReplacer("spiffe://", "", "/", ".").Replace(id)+".sock")
 			if r.agents[id] != nil {
