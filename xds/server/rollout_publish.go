@@ -8,7 +8,7 @@ import "time"
 func (s *Server) plan(p, was *published, connected []gateway) *rollout {
 	switch {
 	case was == nil:
-		return s.planFirst(p, connected)
+		return s.planFirst(p)
 	case was.Snapshot == p.Snapshot:
 		if was.rollout != nil {
 			if p.Stable != nil {
@@ -63,7 +63,7 @@ func (s *Server) plan(p, was *published, connected []gateway) *rollout {
 // planFirst is plan for a group that was not published before. Gateways may have
 // been given something by another process, so it is rolled out too, unless it is
 // known that this is what they have.
-func (s *Server) planFirst(p *published, connected []gateway) *rollout {
+func (s *Server) planFirst(p *published) *rollout {
 	if !p.Rollout.enabled() || p.AtOnce || p.Stable != nil && p.Stable.Same(p.Snapshot) {
 		return nil
 	}
@@ -74,7 +74,9 @@ func (s *Server) planFirst(p *published, connected []gateway) *rollout {
 	}
 	r := newRollout(s, p, stable)
 	r.notBefore = time.Now().Add(gatherFor)
-	r.begin(connected)
+	// Those that are connected already join as those that connect later, each by its own
+	// goroutine: what they say they have counts.
+	r.begin(nil)
 	return r
 }
 

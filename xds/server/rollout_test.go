@@ -183,7 +183,8 @@ func TestRolloutIsRejected(t *testing.T) {
 				touched++
 			}
 		}
-		require.Equal(t, 2, touched, "nobody else was sent anything")
+		// The second may be spared: the first one to reject it stops the rollout.
+		require.Contains(t, []int{1, 2}, touched, "nobody else was sent anything")
 		var stopped *logrus.Entry
 		for _, e := range w.logs.AllEntries() {
 			if e.Level == logrus.ErrorLevel && e.Data["causes"] != nil && e.Data["base"] != nil {
