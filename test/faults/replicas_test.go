@@ -110,6 +110,17 @@ func TestReplicas(t *testing.T) {
 	content, err := os.ReadFile(filepath.Join(s.Policies, "teams/team-1.yaml"))
 	require.NoError(t, err)
 	require.NoError(t, fleet.WriteFile(way, "teams/team-1.yaml", string(content)))
+	// At last a host comes and goes, alone: its cluster is one that is retired.
+	require.Eventually(t, func() bool {
+		_, versions := s.dump(traveller)
+		_, wanted := s.dump(replicas["first"])
+		return maps.Equal(versions[resource.ListenerType], wanted[resource.ListenerType]) &&
+			maps.Equal(companion.State()[resource.ListenerType], wanted[resource.ListenerType])
+	}, patience, 20*time.Millisecond)
+	clusters := len(companion.State()[resource.ClusterType])
+	require.NoError(t, fleet.WriteFile(way, "last.yaml", fleet.Allow("last", "sa-1", "last.example.net")))
+	require.Eventually(t, func() bool { return len(companion.State()[resource.ClusterType]) != clusters }, patience, 10*time.Millisecond)
+	require.NoError(t, os.Remove(filepath.Join(way, "last.yaml")))
 	replicas["another history"] = traveller
 
 	// One that starts with a broken directory, and has what it served before.

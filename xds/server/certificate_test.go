@@ -75,6 +75,7 @@ func TestConnectionsEndWithTheirCertificates(t *testing.T) {
 		require.True(t, n.CertificateDue)
 		require.NotZero(t, n.CertificateExpires)
 		cancel()
+		require.Eventually(t, func() bool { return len(g.Status().Nodes) == 0 }, patience, time.Millisecond)
 	}
 	require.Equal(t, 2, warnings(), "once a certificate")
 }

@@ -222,6 +222,40 @@ func TestDeltaLatestStateAfterSilence(t *testing.T) {
 	f.current("one")
 }
 
+// TestDeltaSecretsOfClustersThatWait: Envoy acknowledges clusters when they are ready,
+// and one with a secret is when it has that. If another generation is published before
+// it asks for the secret, it must be given it all the same.
+func TestDeltaSecretsOfClustersThatWait(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	resources := func(content string) *translate.Resources {
+		return &translate.Resources{
+			Clusters:  []translate.Resource{upstream(t, "a", content)},
+			Listeners: []translate.Resource{secured(t, "in", "a", "gateway", "trust")},
+			Secrets:   []translate.Resource{secret(t, "gateway", ""), secret(t, "trust", "")},
+		}
+	}
+	f.publish("egress", resources("1"))
+	c := f.delta()
+	c.connect("one", "egress")
+	c.send(&discovery.DeltaDiscoveryRequest{TypeUrl: secrets, ResourceNamesSubscribe: []string{"gateway"}})
+	c.ack(c.expect(secrets))
+	f.current("one")
+
+	f.publish("egress", resources("2"))
+	waiting := c.expect(clusters)
+	f.publish("egress", resources("3"))
+	c.send(&discovery.DeltaDiscoveryRequest{TypeUrl: secrets, ResourceNamesSubscribe: []string{"trust"}})
+	r := c.expect(secrets)
+	require.Equal(t, []string{"trust"}, deltaNames(r))
+	c.ack(r)
+	c.ack(waiting)
+	r = c.expect(clusters)
+	require.Equal(t, []string{"a"}, deltaNames(r))
+	c.ack(r)
+	f.current("one")
+}
+
 func TestDeltaNamedSecrets(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)

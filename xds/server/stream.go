@@ -197,9 +197,10 @@ func bringUpToDate[Q request](c *client, str connection[Q], p protocol[Q]) error
 		return nil
 	}
 	c.warnOfEnd()
+	behind := false // some that others need are still to be sent, or acknowledged
 	for _, typeURL := range snapshot.Types() {
 		sub := c.subscriptions[typeURL]
-		if sub == nil {
+		if sub == nil || behind && !needsNothing(typeURL) {
 			continue
 		}
 		version := g.Snapshot.GetVersion(typeURL)
@@ -218,8 +219,11 @@ func bringUpToDate[Q request](c *client, str connection[Q], p protocol[Q]) error
 		if usedByOthers(typeURL) && sub.waiting && (sub.sent.partial || sub.sent.version != version) {
 			// There are some that the gateway was not sent yet, and must be before
 			// what uses them.
-			return nil
+			behind = true
 		}
+	}
+	if behind {
+		return nil
 	}
 	c.settle(g)
 	if g.rollout != nil && c.hasAll(g) {
@@ -234,6 +238,12 @@ func bringUpToDate[Q request](c *client, str connection[Q], p protocol[Q]) error
 func usedByOthers(typeURL string) bool {
 	return typeURL == resource.ClusterType || typeURL == resource.ListenerType
 }
+
+// needsNothing reports whether resources of the type can be sent before those of other
+// types. Secrets must be: Envoy acknowledges clusters when they are ready, and those
+// with secrets are when they have them. If it asks for one after another generation was
+// published, it would wait for us, and we for it.
+func needsNothing(typeURL string) bool { return typeURL == resource.SecretType }
 
 // send gives up on a gateway that does not read: returning ends the stream, and
 // with it the attempt.
