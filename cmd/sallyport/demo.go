@@ -80,7 +80,7 @@ func runDemo(ctx context.Context, w io.Writer, o demoOptions) (err error) {
 		},
 		Progress: func(format string, args ...any) { fmt.Fprintf(w, "· "+format+"\n", args...) },
 		StartControl: func(_ context.Context, policies string, own svid.Paths) (demo.ControlPlane, error) {
-			p, err := demo.StartInProcess(policies, own, log)
+			p, err := demo.StartInProcess(policies, own, log, nil)
 			if err != nil {
 				return nil, err
 			}

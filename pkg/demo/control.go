@@ -28,8 +28,9 @@ type InProcess struct {
 }
 
 // StartInProcess starts a control plane on a free port of loopback. It speaks
-// mutual TLS with gateways, as it would on a network.
-func StartInProcess(policies string, own svid.Paths, log *logrus.Logger) (*InProcess, error) {
+// mutual TLS with gateways, as it would on a network. logs takes what they log; nil for
+// nobody.
+func StartInProcess(policies string, own svid.Paths, log *logrus.Logger, logs server.AccessLogs) (*InProcess, error) {
 	identity, err := svid.NewFiles(own, func(err error) { log.Error(err) })
 	if err != nil {
 		return nil, err
@@ -39,7 +40,7 @@ func StartInProcess(policies string, own svid.Paths, log *logrus.Logger) (*InPro
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	xds := server.New(server.Options{Logger: log, TLS: svid.ServerTLS(identity)})
+	xds := server.New(server.Options{Logger: log, TLS: svid.ServerTLS(identity), AccessLogs: logs})
 	p := &InProcess{
 		controller: control.New(control.Options{Directory: policies, Logger: log, Server: xds}),
 		policies:   policies,

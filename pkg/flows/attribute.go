@@ -44,6 +44,9 @@ func Attribute(r EnvoyRecord, g *model.Gateway) Flow {
 		f.refusal(r, g, now)
 	} else {
 		f.Verdict, f.ConnectionEvent = model.Allow, EventClose
+		if r.Open {
+			f.ConnectionEvent = EventOpen
+		}
 		f.UpstreamAddress, f.UpstreamFailure = r.UpstreamAddress, r.upstreamFailure()
 		f.Revoked = g != nil && now.Verdict != model.Allow
 	}

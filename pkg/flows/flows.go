@@ -11,6 +11,9 @@ import (
 
 // Events in the life of a connection.
 const (
+	// EventOpen is an allowed connection that has reached its host. Its bytes are
+	// those until then, and it has no duration.
+	EventOpen = "open"
 	// EventClose is the end of an allowed connection.
 	EventClose = "close"
 	// EventRefused is a connection that reached nothing.
@@ -23,7 +26,9 @@ type Flow struct {
 	Level string    `json:"level"`
 	Time  time.Time `json:"time"`
 	// Instance is the group of gateways.
-	Instance        string `json:"instance"`
+	Instance string `json:"instance"`
+	// Gateway is what the gateway calls itself: a label for people.
+	Gateway         string `json:"gateway,omitempty"`
 	ConnectionEvent string `json:"connectionEvent"`
 	// RequestedServerName is what the workload sent, not what the gateway made
 	// of it. Envoy writes "invalid:…" before what cannot be a host name.

@@ -67,7 +67,9 @@ func (f Flow) Text() string {
 	}
 	fmt.Fprintf(&b, "): %s", escape(string(f.Reason)))
 	f.writeWhy(&b)
-	if !f.Refused() {
+	if !f.Ended() {
+		b.WriteString("; open")
+	} else if !f.Refused() {
 		fmt.Fprintf(&b, "; %s sent, %s received in %s",
 			size(f.BytesReceived), size(f.BytesSent), duration(f.DurationMilliseconds))
 	}

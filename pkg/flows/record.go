@@ -28,6 +28,9 @@ type EnvoyRecord struct {
 	// Stage is the stage that wrote the line: entry, route, policy, http or
 	// originated.
 	Stage string `json:"stage"`
+	// Open says that the connection has reached its host, and goes on. It is only
+	// ever said over a stream.
+	Open bool `json:"-"`
 	// Connection is the identifier that the lines of a connection share.
 	Connection          string `json:"connection"`
 	Source              string `json:"source"`

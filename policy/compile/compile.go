@@ -124,6 +124,7 @@ func newGateway(doc *syntax.EgressGateway) *model.Gateway {
 		Limits:        doc.Limits,
 		Certificates:  doc.Certificates,
 		AccessLog:     doc.AccessLog,
+		LogStream:     doc.LogStream,
 		Nodes:         slices.Compact(slices.Sorted(slices.Values(doc.Nodes))),
 		Rollout:       doc.Rollout,
 	}

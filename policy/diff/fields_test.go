@@ -25,7 +25,7 @@ func TestEveryFieldIsConsidered(t *testing.T) {
 			"Name", "Origin", // which, and where
 			"TrustDomain", "Listeners", "Nodes", "Certificates", // settings
 			"AllowAny", "DefaultAction", "HasAllowPolicy", // verdicts
-			"DNS", "Addresses", "Limits", "AccessLog", "Rollout", // settings
+			"DNS", "Addresses", "Limits", "AccessLog", "LogStream", "Rollout", // settings
 			"Entries",
 			"Audit",               // settings
 			"HasAuditAllowPolicy", // follows from policies whose rules are in Audit

@@ -149,7 +149,8 @@ func (c *comparison) limits() []Setting {
 		add("certificates.key", b.Certificates.Key, a.Certificates.Key)
 		add("certificates.spire.identity", b.Certificates.SPIREIdentity, a.Certificates.SPIREIdentity)
 	}
-	add("accessLog", b.AccessLog, a.AccessLog)
+	add("accessLog.path", b.AccessLog, a.AccessLog)
+	add("accessLog.stream", b.LogStream, a.LogStream)
 	add("rollout", cmp.Or(b.Rollout.String(), "all at once"), cmp.Or(a.Rollout.String(), "all at once"))
 	return out
 }

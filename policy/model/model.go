@@ -77,8 +77,10 @@ type Gateway struct {
 	Addresses      Addresses
 	Limits         Limits
 	Certificates   Certificates
-	// AccessLog is the path Envoy writes its JSON lines to.
+	// AccessLog is the path Envoy writes its JSON lines to; empty for no file.
 	AccessLog string
+	// LogStream is what gateways send to the control plane of the same.
+	LogStream LogStream
 	// Nodes are the SPIFFE IDs that may fetch this group's configuration.
 	Nodes []string
 	// Rollout is how an edit reaches them.
@@ -100,6 +102,30 @@ type Gateway struct {
 	entries *hostindex.Index[*Entry]
 	audit   *RuleIndex
 	rules   layered.Map[RuleID, *Rule]
+}
+
+// LogStream is what a gateway sends to the control plane about connections.
+type LogStream int
+
+const (
+	// StreamNone sends nothing.
+	StreamNone LogStream = iota
+	// StreamEnds sends a record when a connection ends, or is refused.
+	StreamEnds
+	// StreamAll sends one when it is open, too.
+	StreamAll
+)
+
+// String is the word of the policy language.
+func (s LogStream) String() string {
+	switch s {
+	case StreamEnds:
+		return "Ends"
+	case StreamAll:
+		return "All"
+	default:
+		return "None"
+	}
 }
 
 // Protocol is what an entry listener speaks.

@@ -190,7 +190,7 @@ spec:
   addresses: {refuse: [192.0.2.0/24], allow: [10.0.0.0/8]}
   limits: {connections: 1, hosts: 2, connectTimeout: 3s, idleTimeout: 0s, maxDuration: 1h}
   certificates: {certificate: /a, key: /b, ca: /c, roots: /r}
-  accessLog: {path: /d}
+  accessLog: {path: /d, stream: Ends}
   nodes: [spiffe://td/gateway]
   rollout: {first: 10%, pause: 30s}
   istio: {namespace: egress, labels: {a: b}}
@@ -229,6 +229,7 @@ metadata: {name: defaults}
 			Limits:       model.Limits{Connections: 1, Hosts: 2, ConnectTimeout: 3 * time.Second, MaxDuration: time.Hour},
 			Certificates: model.Certificates{Certificate: "/a", Key: "/b", CA: "/c", Roots: "/r"},
 			AccessLog:    "/d",
+			LogStream:    model.StreamEnds,
 			Nodes:        []string{"spiffe://td/gateway"},
 			Rollout:      model.Rollout{Percent: 10, Pause: 30 * time.Second, Timeout: 5 * time.Minute},
 			Istio: IstioGatewayPlace{
@@ -247,6 +248,7 @@ metadata: {name: defaults}
 				Certificate: "/etc/sallyport/tls/tls.crt", Key: "/etc/sallyport/tls/tls.key", CA: "/c", Roots: "/etc/ssl/certs/ca-certificates.crt",
 			},
 			AccessLog: "/dev/stdout",
+			LogStream: model.StreamAll,
 			Istio: IstioGatewayPlace{
 				RootNamespace: "istio-system", Namespace: "istio-system",
 				Labels:  map[string]string{"istio": "egressgateway", "app": "istio-egressgateway"},

@@ -142,6 +142,7 @@ type EgressGateway struct {
 	Limits        model.Limits
 	Certificates  model.Certificates
 	AccessLog     string
+	LogStream     model.LogStream
 	Nodes         []string
 	Rollout       model.Rollout // zero: all at once
 	Istio         IstioGatewayPlace

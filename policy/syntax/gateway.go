@@ -53,6 +53,7 @@ func egressGateway() object[EgressGateway] {
 				Roots:       "/etc/ssl/certs/ca-certificates.crt",
 			},
 			AccessLog: "/dev/stdout",
+			LogStream: model.StreamAll,
 			Istio: IstioGatewayPlace{
 				RootNamespace: istioSystem,
 				Namespace:     istioSystem,
@@ -262,10 +263,25 @@ func spire() object[model.Certificates] {
 }
 
 func accessLog() object[EgressGateway] {
+	streams := []choice[model.LogStream]{
+		{word: "All", doc: "when it is open, and when it ends or is refused", v: model.StreamAll},
+		{word: "Ends", doc: "when it ends or is refused", v: model.StreamEnds},
+		{word: "None", doc: "never", v: model.StreamNone},
+	}
 	return object[EgressGateway]{
 		what: "accessLog",
 		fields: []field[EgressGateway]{
-			bind("path", "The file to write to, one JSON object a line.", filePath("the log's file"), func(g *EgressGateway, s string, _ *node) { g.AccessLog = s }).or("/dev/stdout"),
+			bind("path", `The file to write to, one JSON object a line; "" for none.`, orEmpty(filePath("the log's file")),
+				func(g *EgressGateway, s string, _ *node) { g.AccessLog = s }).or("/dev/stdout"),
+			bind("stream", "When gateways tell the control plane of a connection, for `sallyport flows`."+choicesDoc(streams), oneOf("stream", streams...),
+				func(g *EgressGateway, s model.LogStream, _ *node) { g.LogStream = s }).or("All"),
+		},
+		check: func(r *reader, n *node, g *EgressGateway) bool {
+			if g.AccessLog == "" && g.LogStream == model.StreamNone {
+				r.errorf(n, "missing-field", "nothing would say who went where: give accessLog a path, or a stream other than None")
+				return false
+			}
+			return true
 		},
 	}
 }

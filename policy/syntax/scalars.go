@@ -173,6 +173,21 @@ func moment(what string) value[time.Time] {
 }
 
 // filePath is a path on the gateway's own file system.
+// orEmpty is a word that may be the empty string.
+func orEmpty(v value[string]) value[string] {
+	schema, read := v.schema, v.read
+	v.schema = func() jsonSchema {
+		return jsonSchema{"anyOf": []any{schema(), jsonSchema{"type": "string", "maxLength": 0}}}
+	}
+	v.read = func(r *reader, n *node) (string, bool) {
+		if n.kind == scalar && n.value == "" && r.meanings.of(n) == meansString {
+			return "", true
+		}
+		return read(r, n)
+	}
+	return v
+}
+
 func filePath(what string) value[string] {
 	return word(what, jsonSchema{"pattern": `^/[^\x00-\x1f\x7f]*[^/\x00-\x1f\x7f]$`}, func(s string) (string, error) {
 		switch {

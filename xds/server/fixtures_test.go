@@ -121,6 +121,8 @@ type fleet struct {
 	generation uint64
 	snapshots  map[string]*snapshot.Snapshot
 	orphans    map[string]bool
+	// stop ends the server, and returns when it has.
+	stop func()
 	// causes and noticed are published with every group.
 	causes  func(server.Rejection) []server.Cause
 	noticed time.Time
@@ -142,11 +144,12 @@ func newFleet(t testing.TB, configure ...func(*server.Server, *server.Options)) 
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(ctx, l) }()
-	t.Cleanup(func() {
+	stop := sync.OnceFunc(func() {
 		cancel()
 		require.NoError(t, <-served)
 	})
-	return &fleet{Server: s, t: t, logs: hook, listener: l, snapshots: map[string]*snapshot.Snapshot{}, orphans: map[string]bool{}}
+	t.Cleanup(stop)
+	return &fleet{stop: stop, Server: s, t: t, logs: hook, listener: l, snapshots: map[string]*snapshot.Snapshot{}, orphans: map[string]bool{}}
 }
 
 // dial opens a connection, as every Envoy has its own.

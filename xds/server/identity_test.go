@@ -38,7 +38,7 @@ type guarded struct {
 	nodes     map[string][]string
 }
 
-func newGuarded(t *testing.T) *guarded {
+func newGuarded(t *testing.T, configure ...func(*server.Server, *server.Options)) *guarded {
 	t.Helper()
 	authority, err := ca.Create(filepath.Join(t.TempDir(), "ca"), ca.Options{})
 	require.NoError(t, err)
@@ -48,7 +48,7 @@ func newGuarded(t *testing.T) *guarded {
 		Certificate: ca.CertificatePath(authority.Dir(), "cp"), Key: ca.KeyPath(authority.Dir(), "cp"), Authorities: authority.CertificatePath(),
 	}, func(err error) { t.Error(err) })
 	require.NoError(t, err)
-	f := newFleet(t, func(_ *server.Server, o *server.Options) { o.TLS = svid.ServerTLS(own) })
+	f := newFleet(t, append(configure, func(_ *server.Server, o *server.Options) { o.TLS = svid.ServerTLS(own) })...)
 	g := &guarded{fleet: f, authority: authority, nodes: map[string][]string{"east": {eastID, bothID}, "west": {westID, bothID}}}
 	f.publish("east", small(t, "east"))
 	f.publish("west", small(t, "west"))

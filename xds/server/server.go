@@ -47,6 +47,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	als "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/sirupsen/logrus"
 	"google.golang.org/grpc"
@@ -98,6 +99,9 @@ type Options struct {
 	// it decides which group's configuration a gateway may have. Nil is plain text,
 	// to whoever connects.
 	TLS *tls.Config
+	// AccessLogs takes the gateways' access logs, on the same port; nil leaves that
+	// service unimplemented.
+	AccessLogs AccessLogs
 }
 
 // Server serves the groups that were published to it. Use New.
@@ -127,6 +131,10 @@ type Server struct {
 	stops map[string]*atomic.Uint64
 
 	rolloutHint chan struct{}
+
+	accessLogs AccessLogs
+	logsMu     sync.Mutex
+	logs       LogStreams
 }
 
 // New makes a server that has nothing to serve yet: gateways that connect wait.
@@ -143,6 +151,7 @@ func New(o Options) *Server {
 		totals:       make(map[string]*Totals),
 		stops:        make(map[string]*atomic.Uint64),
 		rolloutHint:  make(chan struct{}, 1),
+		accessLogs:   o.AccessLogs,
 	}
 	if s.log == nil {
 		s.log = logrus.New()
@@ -179,9 +188,12 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		grpc.InitialWindowSize(connectionWindow), grpc.InitialConnWindowSize(connectionWindow),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveFloor, PermitWithoutStream: true}),
 	)
-	// Only ADS: the services of single types, and their unary methods, are left
-	// unimplemented.
+	// Only ADS, and the gateways' logs: the services of single types, and their unary
+	// methods, are left unimplemented.
 	discovery.RegisterAggregatedDiscoveryServiceServer(g, s)
+	if s.accessLogs != nil {
+		als.RegisterAccessLogServiceServer(g, &accessLogService{s: s, to: s.accessLogs})
+	}
 
 	served := make(chan error, 1)
 	go func() { served <- g.Serve(l) }()

@@ -8,11 +8,14 @@ import (
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	grpclog "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/grpc/v3"
 	hcm "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tls "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"sallyport/xds/translate"
 )
 
 // references are what one resource says about others. They depend on its
@@ -81,6 +84,12 @@ func (w *walker) message(m protoreflect.Message) {
 	case *hcm.Rds:
 		if overADS(v.GetConfigSource()) {
 			w.routes[v.GetRouteConfigName()] = true
+		}
+	case *grpclog.CommonGrpcAccessLogConfig:
+		// Records go to the control plane that the gateway's bootstrap knows; nothing
+		// else of ours may lead there.
+		if v.GetGrpcService().GetEnvoyGrpc().GetClusterName() == translate.ControlPlaneCluster {
+			return
 		}
 	case *core.EnvoyInternalAddress:
 		w.internal[v.GetServerListenerName()] = true

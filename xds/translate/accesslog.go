@@ -1,6 +1,8 @@
 package translate
 
 import (
+	"errors"
+
 	accesslog "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	fileaccesslog "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
@@ -12,8 +14,8 @@ import (
 
 // accessLog writes a JSON line a connection to the gateway's log. Package flows
 // reads it, and adds what Envoy cannot know: the reason and its file and line.
-func (b *builder) accessLog(g *model.Gateway, stage string) *accesslog.AccessLog {
-	return b.jsonLog(g, logFormat(g, stage))
+func (b *builder) accessLog(g *model.Gateway, stage string) []*accesslog.AccessLog {
+	return b.logs(g, logFormat(g, stage), b.tcpStream)
 }
 
 func logFormat(g *model.Gateway, stage string) map[string]any {
@@ -48,10 +50,26 @@ const ownSource = "%DOWNSTREAM_REMOTE_ADDRESS%"
 
 // directLog is the log of an entry that takes the route stage's place, in the
 // words of that.
-func (b *builder) directLog(g *model.Gateway) *accesslog.AccessLog {
+func (b *builder) directLog(g *model.Gateway) []*accesslog.AccessLog {
 	format := logFormat(g, "route")
 	format["source"] = ownSource
-	return b.endedHere(b.jsonLog(g, format))
+	return b.endedHere(b.logs(g, format, b.tcpStream))
+}
+
+// logs are those that the gateway is to write: to its file, to the control
+// plane, or both.
+func (b *builder) logs(g *model.Gateway, format map[string]any, stream func() *accesslog.AccessLog) []*accesslog.AccessLog {
+	var out []*accesslog.AccessLog
+	if g.AccessLog != "" {
+		out = append(out, b.jsonLog(g, format))
+	}
+	if g.LogStream != model.StreamNone {
+		out = append(out, stream())
+	}
+	if len(out) == 0 {
+		b.fail(errors.New("nothing would be logged"))
+	}
+	return out
 }
 
 func (b *builder) jsonLog(g *model.Gateway, format map[string]any) *accesslog.AccessLog {
@@ -73,7 +91,7 @@ func (b *builder) jsonLog(g *model.Gateway, format map[string]any) *accesslog.Ac
 // failedHandshakes logs the connections that never got past the entry: no
 // certificate, one that nobody trusts, one without a principal. Every other
 // connection is logged by the stage that decided about it.
-func (b *builder) failedHandshakes(g *model.Gateway) *accesslog.AccessLog {
+func (b *builder) failedHandshakes(g *model.Gateway) []*accesslog.AccessLog {
 	return b.logOnly(b.accessLog(g, "entry"),
 		`connection.transport_failure_reason != "" || connection.termination_details != ""`)
 }
@@ -81,15 +99,17 @@ func (b *builder) failedHandshakes(g *model.Gateway) *accesslog.AccessLog {
 // endedHere logs the connections that the route stage did not hand on: refused
 // ones, and those that never got a filter chain, because their hello was too
 // large or never came.
-func (b *builder) endedHere(log *accesslog.AccessLog) *accesslog.AccessLog {
-	return b.logOnly(log, `!has(upstream.address)`)
+func (b *builder) endedHere(logs []*accesslog.AccessLog) []*accesslog.AccessLog {
+	return b.logOnly(logs, `!has(upstream.address)`)
 }
 
-// logOnly restricts a log to what an expression selects
+// logOnly restricts logs to what an expression selects
 // (https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/advanced/attributes).
-func (b *builder) logOnly(log *accesslog.AccessLog, expression string) *accesslog.AccessLog {
-	log.Filter = b.selected(expression)
-	return log
+func (b *builder) logOnly(logs []*accesslog.AccessLog, expression string) []*accesslog.AccessLog {
+	for _, log := range logs {
+		log.Filter = b.selected(expression)
+	}
+	return logs
 }
 
 func (b *builder) selected(expression string) *accesslog.AccessLogFilter {

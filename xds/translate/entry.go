@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	accesslog "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	rbac "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
@@ -28,7 +27,7 @@ func (b *builder) entry(g *model.Gateway, l model.Listener) Resource {
 		Name:             entryName(l),
 		Address:          socketAddress(netip.AddrPortFrom(l.Address, l.Port)),
 		TrafficDirection: core.TrafficDirection_OUTBOUND,
-		AccessLog:        []*accesslog.AccessLog{b.failedHandshakes(g)},
+		AccessLog:        b.failedHandshakes(g),
 
 		PerConnectionBufferLimitBytes: bufferLimit(),
 	}
@@ -54,7 +53,7 @@ func (c *common) direct(l model.Listener, p *routing) Resource {
 		Address:          socketAddress(netip.AddrPortFrom(l.Address, l.Port)),
 		TrafficDirection: core.TrafficDirection_OUTBOUND,
 		ListenerFilters:  []*listener.ListenerFilter{c.inspector},
-		AccessLog:        []*accesslog.AccessLog{c.directLog(c.gateway)},
+		AccessLog:        c.directLog(c.gateway),
 
 		PerConnectionBufferLimitBytes: bufferLimit(),
 	}
@@ -97,7 +96,7 @@ func (b *builder) mutualTLS(g *model.Gateway, l model.Listener) *listener.Filter
 	proxy.UpstreamConnectMode = tcpproxy.UpstreamConnectMode_ON_DOWNSTREAM_TLS_HANDSHAKE
 	proxy.MaxEarlyDataBytes = wrapperspb.UInt32(maxEarlyData)
 	return &listener.FilterChain{
-		Name: "mutual-tls",
+		Name: mutualTLSChain,
 		Filters: []*listener.Filter{
 			b.setFilterState("identity", connectionState(), []*filterState{
 				sharedString(PrincipalKey, "%DOWNSTREAM_PEER_URI_SAN%"),

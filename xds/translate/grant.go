@@ -171,6 +171,7 @@ func (c *common) tcpProxy(cluster string) *listener.Filter {
 	if d := c.gateway.Limits.MaxDuration; d > 0 {
 		t.MaxDownstreamConnectionDuration = durationpb.New(d)
 	}
+	c.logOpen(t)
 	f := c.filter("tcp_proxy", t)
 	c.proxies[cluster] = f
 	return f

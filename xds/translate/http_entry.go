@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"time"
 
-	accesslog "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	hcm "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
@@ -41,12 +40,12 @@ func (b *builder) httpEntry(g *model.Gateway, l model.Listener) Resource {
 		Name:             entryName(l),
 		Address:          socketAddress(netip.AddrPortFrom(l.Address, l.Port)),
 		TrafficDirection: core.TrafficDirection_OUTBOUND,
-		AccessLog:        []*accesslog.AccessLog{b.failedHTTPHandshakes(g)},
+		AccessLog:        b.failedHTTPHandshakes(g),
 
 		PerConnectionBufferLimitBytes: bufferLimit(),
 	}
 	out.FilterChains = []*listener.FilterChain{{
-		Name: "http",
+		Name: httpChain,
 		Filters: []*listener.Filter{
 			b.setFilterState("identity", nil, []*filterState{sharedString(PrincipalKey, "%DOWNSTREAM_PEER_URI_SAN%")}),
 			b.oneIdentity(g.TrustDomain),
@@ -77,7 +76,7 @@ func (b *builder) forwardProxy(g *model.Gateway) *hcm.HttpConnectionManager {
 			},
 		}},
 		HttpFilters:      b.httpFilters(),
-		AccessLog:        []*accesslog.AccessLog{b.requestLog(g)},
+		AccessLog:        b.requestLog(g),
 		LocalReplyConfig: b.localReplies(),
 		// The route of CONNECT alone opens tunnels (tunnel). Were they enabled here, any
 		// request with `Upgrade: CONNECT` would be one, past all that is said of requests.

@@ -20,8 +20,8 @@ const (
 // requestLog writes a line a request: each that was refused or failed, and each
 // that was sent on over TLS of the gateway's own. A tunnel that was opened has its
 // line at the policy stage, which decides about the server name inside.
-func (b *builder) requestLog(g *model.Gateway) *accesslog.AccessLog {
-	log := b.jsonLog(g, map[string]any{
+func (b *builder) requestLog(g *model.Gateway) []*accesslog.AccessLog {
+	return b.logOnly(b.logs(g, map[string]any{
 		"time":                 "%START_TIME(%Y-%m-%dT%H:%M:%S.%6fZ)%",
 		"gateway":              g.Name,
 		"stage":                "http",
@@ -40,14 +40,13 @@ func (b *builder) requestLog(g *model.Gateway) *accesslog.AccessLog {
 		"bytesReceived":        "%BYTES_RECEIVED%",
 		"bytesSent":            "%BYTES_SENT%",
 		"durationMilliseconds": "%DURATION%",
-	})
-	return b.logOnly(log, `response.code != 200 || request.method != "CONNECT"`)
+	}, b.httpStream), `response.code != 200 || request.method != "CONNECT"`)
 }
 
 // failedHTTPHandshakes logs the connections that never got as far as a request.
 // Those that did are reset by their clients now and then, which is nothing to
 // report: the requests have their own lines.
-func (b *builder) failedHTTPHandshakes(g *model.Gateway) *accesslog.AccessLog {
+func (b *builder) failedHTTPHandshakes(g *model.Gateway) []*accesslog.AccessLog {
 	return b.logOnly(b.accessLog(g, "entry"),
 		`(connection.transport_failure_reason != "" && !has(connection.uri_san_peer_certificate)) || connection.termination_details != ""`)
 }

@@ -112,7 +112,7 @@ func settings(g *model.Gateway) model.Gateway {
 	return model.Gateway{
 		Name: g.Name, TrustDomain: g.TrustDomain, Listeners: g.Listeners,
 		AllowAny: g.AllowAny, DefaultAction: g.DefaultAction, HasAllowPolicy: g.HasAllowPolicy,
-		DNS: g.DNS, Addresses: g.Addresses, Limits: g.Limits, Certificates: g.Certificates, AccessLog: g.AccessLog,
+		DNS: g.DNS, Addresses: g.Addresses, Limits: g.Limits, Certificates: g.Certificates, AccessLog: g.AccessLog, LogStream: g.LogStream,
 	}
 }
 

@@ -37,9 +37,35 @@ const (
 	gatewaySecret    = "gateway"
 	trustSecret      = "trust"
 	defaultGrantName = "default-action"
+
+	// The chains of the entries that ask for a certificate.
+	mutualTLSChain = "mutual-tls"
+	httpChain      = "http"
 )
 
+// StageOf names the stage whose internal listener this is, as the log does; empty if
+// it is none's.
+func StageOf(listener string) string {
+	workload, originated := workloadStages(), originatedStages()
+	switch {
+	case listener == workload.route:
+		return workload.routeLog
+	case strings.HasPrefix(listener, workload.prefix):
+		return workload.policyLog
+	case listener == originated.route:
+		return originated.routeLog
+	case strings.HasPrefix(listener, originated.prefix):
+		return originated.policyLog
+	default:
+		return ""
+	}
+}
+
 func entryName(l model.Listener) string { return "entry/" + l.Name }
+
+// AsksWho reports whether a chain is that of an entry which asks for a certificate. Of
+// the entries, only those and the ones that take the route stage's place write a line.
+func AsksWho(chain string) bool { return chain == mutualTLSChain || chain == httpChain }
 
 func policyName(bucket string) string { return "policy/" + bucket }
 

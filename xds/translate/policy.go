@@ -2,7 +2,6 @@ package translate
 
 import (
 	xdsmatcher "github.com/cncf/xds/go/xds/type/matcher/v3"
-	accesslog "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	rbac "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 
@@ -19,7 +18,7 @@ const (
 // connection, or the chain that refuses it.
 func (c *common) policy(bucket string, entries []*model.Entry) Resource {
 	out := internalListener(c.stages.prefix+bucket, c.inspector)
-	out.AccessLog = []*accesslog.AccessLog{c.policyLog}
+	out.AccessLog = c.policyLog
 	exact := make(map[string]*xdsmatcher.Matcher_OnMatch)
 	var wildcards []wildcard
 	var all []*granting

@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	xdsmatcher "github.com/cncf/xds/go/xds/type/matcher/v3"
-	accesslog "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 
 	"sallyport/pkg/hostindex"
@@ -19,7 +18,7 @@ import (
 // and go, never when a policy changes, and a matcher change drains nothing.
 func (c *common) route(p *routing) Resource {
 	out := internalListener(c.stages.route, c.inspector)
-	out.AccessLog = []*accesslog.AccessLog{c.endedHere(c.accessLog(c.gateway, c.stages.routeLog))}
+	out.AccessLog = c.endedHere(c.accessLog(c.gateway, c.stages.routeLog))
 	c.byServerName(out, p, "route")
 	return c.resource(out.Name, out)
 }

@@ -31,7 +31,7 @@ type common struct {
 	gateway        *model.Gateway
 	stages         stages
 	inspector      *listener.ListenerFilter
-	policyLog      *accesslog.AccessLog
+	policyLog      []*accesslog.AccessLog
 	principalInput *xdscore.TypedExtensionConfig
 	toRefused      *xdsmatcher.Matcher_OnMatch
 	forwards       map[forwardKind]*forwarding
@@ -95,6 +95,7 @@ func (c *common) digest() [sha256.Size]byte {
 	h.string(g.Name)
 	h.string(g.TrustDomain)
 	h.string(g.AccessLog)
+	h.number(int(g.LogStream))
 	h.string(fmt.Sprint(g.DefaultAction, g.HasAllowPolicy, g.DNS, g.Addresses, g.Limits))
 	return h.sum()
 }

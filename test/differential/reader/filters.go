@@ -205,7 +205,7 @@ func (r *parser) resolve(m *snidfp.FilterConfig) (*resolve, error) {
 func (r *parser) proxy(m *tcpproxy.TcpProxy) (*proxy, error) {
 	// The timeouts, the draining and the log have no say in what is refused.
 	if err := only(m, "stat_prefix", "cluster", "upstream_connect_mode", "max_early_data_bytes",
-		"check_drain_close", "idle_timeout", "max_downstream_connection_duration", "access_log"); err != nil {
+		"check_drain_close", "idle_timeout", "max_downstream_connection_duration", "access_log", "access_log_options"); err != nil {
 		return nil, err
 	}
 	p := &proxy{cluster: m.GetCluster(), mode: m.GetUpstreamConnectMode()}
