@@ -16,50 +16,85 @@ import (
 	"sallyport/policy/model"
 )
 
-func newFlows() *cobra.Command {
-	var dir string
-	var follow, refused bool
-	cmd := &cobra.Command{
-		Use:   "flows --policies DIR [FILE]",
-		Short: "Say who went where, who was refused, and by which line",
-		Long: `Read the access log of gateways, from FILE or standard input, and print for each
-connection who went where or was refused, by which rule, in which file and line.
+// flowsOptions are the flags of `sallyport flows`.
+type flowsOptions struct {
+	dir     string
+	follow  bool
+	refused bool
+	query   flowQuery
+	output  *format
+}
 
-The log is what the gateways' Envoys write to spec.accessLog of their
-EgressGateway. What the gateways did is taken from it; the policy directory adds
-what only the policy knows. Where the policy has changed since, that is said, and
-no reason is made up.`,
-		Example: `  sallyport flows --policies examples/wikipedia /var/log/envoy/access.log
+func newFlows() *cobra.Command {
+	var o flowsOptions
+	cmd := &cobra.Command{
+		Use:   "flows [--policies DIR [FILE]]",
+		Short: "Say who went where, who was refused, and by which line",
+		Long: `Print for each connection who went where or was refused, by which rule, in which
+file and line. By default a running ` + "`serve`" + ` is asked for the latest of those that
+its gateways streamed to it; --store reads its database instead. With --aggregate it is
+what they come to: for each principal, host and verdict how many, from when to when.
+
+With --policies it reads the access log of gateways, from FILE or standard input: what
+their Envoys write to spec.accessLog of their EgressGateway. What the gateways did is
+taken from it; the policy directory adds what only the policy knows. Where the policy
+has changed since, that is said, and no reason is made up.`,
+		Example: `  sallyport flows
+  sallyport flows -f --refused
+  sallyport flows --principal 'cluster.local/ns/default/*' --since 1h
+  sallyport flows --host '*.wikipedia.org' -o table
+  sallyport flows --aggregate --verdict Deny -o json
+  sallyport flows --store /var/lib/sallyport/flows.db --since 24h -o table
+
+  sallyport flows --policies examples/wikipedia /var/log/envoy/access.log
   sallyport flows --policies policies --refused -f /var/log/envoy/access.log
   kubectl logs deploy/egress | sallyport flows --policies policies -o json -`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: cobra.FixedCompletions(nil, cobra.ShellCompDirectiveDefault),
 	}
-	policiesFlag(cmd, &dir)
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on as the log grows, also when it is rotated, and the policy changes")
-	cmd.Flags().BoolVar(&refused, "refused", false, "only the refused connections")
-	output := outputFlag(cmd, "text", "json")
+	cmd.Flags().StringVar(&o.dir, "policies", "", "directory of the policy files, to read gateways' log files with")
+	_ = cmd.MarkFlagDirname("policies")
+	cmd.Flags().BoolVarP(&o.follow, "follow", "f", false, "go on as flows come; of a file also when it is rotated, and the policy changes")
+	cmd.Flags().BoolVar(&o.refused, "refused", false, "only the refused connections")
+	asked := o.query.add(cmd)
+	o.output = outputFlag(cmd, "text", "json", "table")
 	cmd.RunE = doing(func(cmd *cobra.Command, args []string) error {
-		m, err := loadModel(dir)
-		if err != nil {
-			return err
+		if o.dir == "" {
+			if len(args) > 0 {
+				return usage("to read %s, the policy is needed too: --policies DIR", args[0])
+			}
+			return o.query.run(cmd, o)
 		}
-		current := func() *model.Model { return m }
-		if follow {
-			current = (&followed{dir: dir, model: m, loaded: time.Now()}).current
+		for _, name := range asked {
+			if cmd.Flags().Changed(name) {
+				return usage("--%s is for flows that a control plane has: leave --policies out", name)
+			}
 		}
-		p := flowPrinter{w: cmd.OutOrStdout(), asJSON: output.value == "json", refusedOnly: refused}
-		path := "-"
-		if len(args) > 0 {
-			path = args[0]
-		}
-		if err := readFlows(cmd, path, follow, func(line []byte) error { return p.line(line, current()) }); err != nil {
-			return err
-		}
-		p.sayBad(cmd.ErrOrStderr())
-		return nil
+		return o.readLog(cmd, args)
 	})
 	return cmd
+}
+
+// readLog reads the log of gateways.
+func (o *flowsOptions) readLog(cmd *cobra.Command, args []string) error {
+	m, err := loadModel(o.dir)
+	if err != nil {
+		return err
+	}
+	current := func() *model.Model { return m }
+	if o.follow {
+		current = (&followed{dir: o.dir, model: m, loaded: time.Now()}).current
+	}
+	p := flowPrinter{w: cmd.OutOrStdout(), form: o.output.value, refusedOnly: o.refused}
+	path := "-"
+	if len(args) > 0 {
+		path = args[0]
+	}
+	if err := readFlows(cmd, path, o.follow, func(line []byte) error { return p.line(line, current()) }); err != nil {
+		return err
+	}
+	p.sayBad(cmd.ErrOrStderr())
+	return nil
 }
 
 // readFlows reads lines until there are no more, or the command is interrupted.
@@ -89,12 +124,14 @@ func readFlows(cmd *cobra.Command, path string, follow bool, fn func([]byte) err
 
 // flowPrinter prints the lines of gateways as sallyport's own.
 type flowPrinter struct {
-	w           io.Writer
-	asJSON      bool
+	w io.Writer
+	// form is text, json or table.
+	form        string
 	refusedOnly bool
 	// bad counts the lines that are none of a gateway's; what was wrong with the
 	// first, and with the latest.
 	bad               int
+	heads             bool // the table's head was printed
 	firstBad, lastBad error
 }
 
@@ -114,13 +151,16 @@ func (p *flowPrinter) line(line []byte, m *model.Model) error {
 }
 
 func (p *flowPrinter) print(f flows.Flow) error {
-	if p.asJSON {
+	switch p.form {
+	case "json":
 		text, err := json.Marshal(f)
 		if err != nil {
 			return err
 		}
 		_, err = p.w.Write(append(text, '\n'))
 		return err
+	case "table":
+		return p.row(f)
 	}
 	c := colours(p.w)
 	verdict, colour := f.Verdict.String(), c.green

@@ -14,6 +14,7 @@ import (
 
 	"sallyport/pkg/control"
 	"sallyport/pkg/svid"
+	"sallyport/policy/model"
 	"sallyport/xds/server"
 )
 
@@ -37,6 +38,7 @@ type serveOptions struct {
 	certificates certificateFlags
 	spire        string
 	gatewayLog   []string
+	flows        flowOptions
 	logFormat    *format
 	verbose      bool
 }
@@ -54,13 +56,15 @@ With --state what is in force is kept on disk too, and served after a restart wi
 a broken, empty or missing policy directory, until that is corrected. Grants that
 expired meanwhile do not come back. Without it nothing is served then.
 
-HTTP serves /healthz, /readyz, /status (see ` + "`sallyport status`" + `), and /metrics
-for Prometheus.
+HTTP serves /healthz, /readyz, /status (see ` + "`sallyport status`" + `), /flows (see
+` + "`sallyport flows`" + `), and /metrics for Prometheus.
 
-With --gateway-log it follows the access logs of gateways on this machine (the
-file that spec.accessLog of their EgressGateway names), and writes on standard
-output, for each connection, who went where or was refused, and by which line of
-which file. Its own log goes to standard error.
+Gateways stream their access logs over the same port as xDS, unless spec.accessLog of
+their EgressGateway says otherwise: who went where or was refused, and by which line
+of which file. The latest are kept for ` + "`sallyport flows`" + `, in memory or with
+--flow-store on disk; --flows writes all of them to a file, and --flows-otlp sends
+them to OpenTelemetry. With --gateway-log it follows log files of gateways on this
+machine too, and writes on standard output. Its own log goes to standard error.
 
 With a certificate of its own (--certs, --certificate, or --spire), xDS is mutual
 TLS: a gateway may have the configuration of the EgressGateway whose spec.nodes
@@ -91,6 +95,7 @@ change. Without one, xDS must be on loopback, as HTTP must, unless
 	flags.StringVar(&o.spire, "spire", "", "socket of SPIRE's Workload API, for the control plane's certificate and the authorities of gateways")
 	cmd.MarkFlagsMutuallyExclusive("spire", "certs", "certificate")
 	flags.StringSliceVar(&o.gatewayLog, "gateway-log", nil, "access log of a gateway to follow; may be repeated")
+	o.flows.add(cmd)
 	flags.Var(o.logFormat, "log-format", "how to write logs")
 	flags.BoolVarP(&o.verbose, "verbose", "v", false, "log more")
 	cmd.RunE = doing(func(cmd *cobra.Command, _ []string) error { return serve(cmd, o) })
@@ -121,11 +126,18 @@ func serve(cmd *cobra.Command, o serveOptions) error {
 	if err != nil {
 		return fmt.Errorf("xDS: %w", err)
 	}
-	ads := server.New(server.Options{Logger: log, TLS: serverTLS(own)})
-	controller := control.New(control.Options{
+	var controller *control.Controller
+	flow, err := o.flows.open(cmd.Context(), cmd.OutOrStdout(), log, func() *model.Model { return controller.Model() })
+	if err != nil {
+		return errors.Join(err, xds.Close())
+	}
+	ads := server.New(server.Options{Logger: log, TLS: serverTLS(own), AccessLogs: flow.received})
+	controller = control.New(control.Options{
 		Directory: directory, Logger: log, Server: ads, AllowEmpty: o.allowEmpty, Keeper: keeper, CertificateExpires: expiry(own),
+		Collectors: flow.collectors(ads.LogStreams),
 	})
 	parts := newTogether(cmd.Context())
+	flow.run(parts)
 	if own != nil {
 		parts.run("the certificate", func(ctx context.Context) error { return watchExpiry(ctx, own, log) })
 	}
@@ -137,19 +149,22 @@ func serve(cmd *cobra.Command, o serveOptions) error {
 			return errors.Join(fmt.Errorf("HTTP: %w", err), parts.stop())
 		}
 		status = "http://" + l.Addr().String() + "/status"
-		parts.run("HTTP", func(ctx context.Context) error { return serveHTTP(ctx, l, controller.Handler()) })
+		parts.run("HTTP", func(ctx context.Context) error {
+			return serveHTTP(ctx, l, flow.handler(controller.Handler(), o.insecure))
+		})
 	}
 	log.Infof("sallyport %s", buildVersion())
 	log.Infof("policy directory: %s", directory)
 	if keeper != nil {
 		log.Infof("last good policy: %s", keeper.Path())
 	}
+	log.Infof("flows: %s", flow.kept())
 	log.Infof("xDS: %s, status: %s", xds.Addr(), status)
 	log.Info(o.gatewayHint(own, xds.Addr()))
 	parts.run("the policy directory", controller.Run)
 	sink := &flowSink{
 		log: log, model: controller.Model,
-		printer: flowPrinter{w: cmd.OutOrStdout(), asJSON: o.logFormat.value == "json"},
+		printer: flowPrinter{w: cmd.OutOrStdout(), form: o.logFormat.value},
 	}
 	for _, path := range o.gatewayLog {
 		parts.run(path, func(ctx context.Context) error { return sink.follow(ctx, path) })

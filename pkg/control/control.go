@@ -35,6 +35,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/sirupsen/logrus"
 
 	"sallyport/pkg/diag"
@@ -63,6 +64,8 @@ type Options struct {
 	// Watching says how the directory is watched; the zero value has the
 	// defaults.
 	Watching source.Options
+	// Collectors are more metrics to serve.
+	Collectors []prometheus.Collector
 	// Now is the clock that expiries go by; time.Now if nil.
 	Now func() time.Time
 

@@ -40,7 +40,7 @@ func (c *Controller) Handler() http.Handler {
 		w.Header().Set("Cache-Control", "no-store")
 		_, _ = w.Write(append(body, '\n')) // the client may be gone
 	})
-	mux.Handle("GET /metrics", metricsHandler(c.Status))
+	mux.Handle("GET /metrics", metricsHandler(c.Status, c.o.Collectors...))
 	return mux
 }
 

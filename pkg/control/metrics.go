@@ -12,15 +12,16 @@ import (
 	"sallyport/xds/server"
 )
 
-// metricsHandler serves a status in numbers, for Prometheus, and what the process
-// takes. Each request sees one moment of it.
-func metricsHandler(status func() Status) http.Handler {
+// metricsHandler serves a status in numbers, for Prometheus, what the process takes,
+// and more. Each request sees one moment of it.
+func metricsHandler(status func() Status, more ...prometheus.Collector) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
 		collector{status, newDescriptions()},
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
+	registry.MustRegister(more...)
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 }
 

@@ -47,6 +47,8 @@ type rig struct {
 	control *process
 	// raw is the gateway's access log as it was written.
 	raw *lines
+	// serveFlags are more flags of the control plane.
+	serveFlags []string
 	// allowed are more address ranges that examples may lead to.
 	allowed []string
 }
@@ -66,13 +68,13 @@ func newRig(t *testing.T, sites ...lab.Site) *rig {
 	return rigWith(t, 2*time.Minute, func(o *demo.Options) { o.Sites = sites })
 }
 
-// rigWith brings a rig up that is to be done within a time. Identity are the flags
-// of the control plane's own certificate, if it is not the stack's.
-func rigWith(t *testing.T, within time.Duration, change func(*demo.Options), identity ...string) *rig {
+// rigWith brings a rig up that is to be done within a time. The flags are more ones of
+// the control plane; with --spire, its own certificate is not the stack's.
+func rigWith(t *testing.T, within time.Duration, change func(*demo.Options), serveFlags ...string) *rig {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	t.Cleanup(cancel)
-	r := &rig{t: t, ctx: ctx, log: &demo.FlowLog{}, raw: &lines{}}
+	r := &rig{t: t, ctx: ctx, log: &demo.FlowLog{}, raw: &lines{}, serveFlags: serveFlags}
 	var envoyLog lines
 	o := demo.Options{
 		Dir: t.TempDir(), Workloads: []string{us, canada},
@@ -81,10 +83,11 @@ func rigWith(t *testing.T, within time.Duration, change func(*demo.Options), ide
 		StartControl: func(_ context.Context, policies string, _ svid.Paths) (demo.ControlPlane, error) {
 			r.log.Gateway = inForce(policies)
 			var err error
-			if len(identity) == 0 {
+			var identity []string
+			if !slices.Contains(serveFlags, "--spire") {
 				identity = ownFiles(policies)
 			}
-			r.control, err = serveAs(identity, policies, "127.0.0.1:0", "127.0.0.1:0")
+			r.control, err = serveAs(identity, policies, "127.0.0.1:0", "127.0.0.1:0", r.serveFlags...)
 			return r.control, err
 		},
 	}

@@ -1,0 +1,199 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"strings"
+	"time"
+
+	"sallyport/pkg/flows"
+)
+
+// tables: a flow has columns for what is asked by, and its JSON. The keys of the
+// aggregates have no NULL in them, as no NULL equals another.
+const tables = `
+CREATE TABLE flows (
+	id INTEGER PRIMARY KEY,
+	received INTEGER NOT NULL,
+	grp TEXT NOT NULL, principal TEXT NOT NULL, host TEXT NOT NULL,
+	verdict TEXT NOT NULL, reason TEXT NOT NULL, event TEXT NOT NULL,
+	json BLOB NOT NULL
+);
+CREATE TABLE aggregates (
+	grp TEXT NOT NULL, principal TEXT NOT NULL, host TEXT NOT NULL, via TEXT NOT NULL,
+	verdict TEXT NOT NULL, reason TEXT NOT NULL, rule TEXT NOT NULL, audit TEXT NOT NULL,
+	first INTEGER NOT NULL, last INTEGER NOT NULL, count INTEGER NOT NULL,
+	received INTEGER NOT NULL, sent INTEGER NOT NULL,
+	PRIMARY KEY (grp, principal, host, via, verdict, reason, rule, audit)
+) WITHOUT ROWID;
+CREATE INDEX aggregates_last ON aggregates (verdict, last);
+`
+
+const (
+	insertFlow = `INSERT INTO flows (received, grp, principal, host, verdict, reason, event, json) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`
+	addTo      = `INSERT INTO aggregates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET first = min(first, excluded.first), last = max(last, excluded.last), count = count + excluded.count,
+received = received + excluded.received, sent = sent + excluded.sent`
+)
+
+// maxHost bounds a host in the tables: what is longer is no host name (RFC 1035).
+const maxHost = 255
+
+// hostKey is a host as it is asked for.
+func hostKey(f *flows.Flow) string {
+	host := strings.ToLower(f.Host())
+	return strings.ToValidUTF8(host[:min(len(host), maxHost)], "")
+}
+
+// Append keeps flows: all of them, or with an error none. It also deletes, now and
+// then, what is too old or too much.
+func (s *Store) Append(ctx context.Context, batch []*flows.Event) error {
+	err := s.append(ctx, batch)
+	if damaged(err) && s.o.File != "" {
+		if err = s.replace(err); err == nil {
+			err = s.append(ctx, batch)
+		}
+	}
+	s.followers.tell(batch)
+	return err
+}
+
+// replace begins a new database in the place of one that turned out to be damaged.
+func (s *Store) replace(why error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_ = errors.Join(s.read.Close(), s.write.Close()) // they are of no use any more
+	if err := s.setAside(why); err != nil {
+		return err
+	}
+	return s.open()
+}
+
+func (s *Store) append(ctx context.Context, batch []*flows.Event) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	now := s.o.Now()
+	return s.transaction(ctx, func(tx *sql.Tx) error {
+		insert, err := tx.PrepareContext(ctx, insertFlow)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = insert.Close() }() // with the transaction
+		sums := make(map[aggregateKey]*Aggregate)
+		for _, e := range batch {
+			host := hostKey(&e.Flow)
+			if _, err := insert.ExecContext(ctx, now.UnixMicro(), e.Instance, e.SourcePrincipal, host,
+				e.Verdict.String(), string(e.Reason), e.ConnectionEvent, e.JSON); err != nil {
+				return err
+			}
+			if e.Ended() {
+				add(sums, e, host)
+			}
+		}
+		if err := addAll(ctx, tx, sums); err != nil {
+			return err
+		}
+		if now.Sub(s.trimmed) < trimEvery {
+			return nil
+		}
+		s.trimmed = now
+		return s.trim(ctx, tx, now)
+	})
+}
+
+func (s *Store) transaction(ctx context.Context, do func(*sql.Tx) error) error {
+	tx, err := s.write.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	if err := do(tx); err != nil {
+		return errors.Join(err, tx.Rollback())
+	}
+	return tx.Commit()
+}
+
+// aggregateKey is what aggregates are told apart by.
+type aggregateKey struct{ group, principal, host, via, verdict, reason, rule, audit string }
+
+func add(sums map[aggregateKey]*Aggregate, e *flows.Event, host string) {
+	key := aggregateKey{
+		group: e.Instance, principal: e.SourcePrincipal, host: host, via: e.Via,
+		verdict: e.Verdict.String(), reason: string(e.Reason), rule: e.Rule,
+	}
+	if e.AuditVerdict != nil {
+		key.audit = e.AuditVerdict.String()
+	}
+	a := sums[key]
+	if a == nil {
+		a = &Aggregate{First: e.Time, Last: e.Time}
+		sums[key] = a
+	}
+	if e.Time.Before(a.First) {
+		a.First = e.Time
+	}
+	if e.Time.After(a.Last) {
+		a.Last = e.Time
+	}
+	a.Count++
+	a.BytesReceived += e.BytesReceived
+	a.BytesSent += e.BytesSent
+}
+
+func addAll(ctx context.Context, tx *sql.Tx, sums map[aggregateKey]*Aggregate) error {
+	stmt, err := tx.PrepareContext(ctx, addTo)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = stmt.Close() }() // with the transaction
+	for k, a := range sums {
+		if _, err := stmt.ExecContext(ctx, k.group, k.principal, k.host, k.via, k.verdict, k.reason, k.rule, k.audit,
+			a.First.UnixMicro(), a.Last.UnixMicro(), a.Count, int64(a.BytesReceived), int64(a.BytesSent)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// trim deletes what is beyond the limits.
+func (s *Store) trim(ctx context.Context, tx *sql.Tx, now time.Time) error {
+	l := s.o.Limits
+	keep := l.Flows
+	var pages, free, size int64
+	for _, p := range []struct {
+		pragma string
+		to     *int64
+	}{{"page_count", &pages}, {"freelist_count", &free}, {"page_size", &size}} {
+		if err := tx.QueryRowContext(ctx, "PRAGMA "+p.pragma).Scan(p.to); err != nil {
+			return err
+		}
+	}
+	if (pages-free)*size > l.Bytes {
+		var count int
+		if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM flows").Scan(&count); err != nil {
+			return err
+		}
+		keep = min(keep, count-count/4)
+	}
+	for _, d := range []struct {
+		query string
+		args  []any
+	}{
+		{"DELETE FROM flows WHERE id <= (SELECT max(id) FROM flows) - ?", []any{keep}},
+		// Ids follow the time of receipt.
+		{"DELETE FROM flows WHERE id < coalesce((SELECT min(id) FROM flows WHERE received >= ?), (SELECT max(id) + 1 FROM flows))", []any{now.Add(-l.Age).UnixMicro()}},
+		{"DELETE FROM aggregates WHERE last < ?", []any{now.Add(-l.AggregateAge).UnixMicro()}},
+	} {
+		if _, err := tx.ExecContext(ctx, d.query, d.args...); err != nil {
+			return err
+		}
+	}
+	for _, verdict := range []string{"Allow", "Deny"} {
+		if _, err := tx.ExecContext(ctx, `DELETE FROM aggregates WHERE verdict = ?1 AND last <= (SELECT last FROM aggregates WHERE verdict = ?1 ORDER BY last DESC LIMIT 1 OFFSET ?2)`,
+			verdict, l.Aggregates); err != nil {
+			return err
+		}
+	}
+	_, err := tx.ExecContext(ctx, "PRAGMA incremental_vacuum(2000)")
+	return err
+}

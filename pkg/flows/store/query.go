@@ -1,0 +1,205 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"sallyport/pkg/flows"
+	"sallyport/policy/model"
+)
+
+// Filter says which flows are meant. The zero Filter is all of them.
+type Filter struct {
+	// Principal is a SPIFFE ID, with or without spiffe://; with a * at its end all that
+	// begin so.
+	Principal string
+	// Host is a name, or *.NAME for all below it.
+	Host string
+	// Group is that of gateways.
+	Group string
+	// Verdict is Allow or Deny, and Reason why; empty for any.
+	Verdict string
+	Reason  model.Reason
+	// Since is when the flow was received at the earliest, and for aggregates when one
+	// was last seen.
+	Since time.Time
+	// Limit is how many there are to be, the latest; 1,000 if zero.
+	Limit int
+}
+
+// defaultLimit is how many flows a query is for that does not say it; maxLimit is the
+// most.
+const (
+	defaultLimit = 1_000
+	maxLimit     = 1_000_000
+)
+
+// normal is the filter in the form in which flows are kept, or what is wrong.
+func (f Filter) normal() (Filter, error) {
+	f.Principal = strings.TrimPrefix(f.Principal, "spiffe://")
+	f.Host = strings.ToLower(f.Host)
+	if f.Verdict != "" {
+		var v model.Verdict
+		if err := v.UnmarshalText([]byte(f.Verdict)); err != nil {
+			return f, err
+		}
+		f.Verdict = v.String()
+	}
+	if f.Limit < 0 || f.Limit > maxLimit {
+		return f, fmt.Errorf("at most %d flows can be asked for at once, not %d", maxLimit, f.Limit)
+	}
+	if f.Limit == 0 {
+		f.Limit = defaultLimit
+	}
+	if rest := strings.TrimPrefix(f.Host, "*."); strings.Contains(rest, "*") {
+		return f, fmt.Errorf("%q is not a host: it must be a name, or *.NAME for all below it", f.Host)
+	}
+	if i := strings.IndexByte(f.Principal, '*'); i >= 0 && i < len(f.Principal)-1 {
+		return f, fmt.Errorf("%q is not a principal: a * may only be at its end", f.Principal)
+	}
+	return f, nil
+}
+
+// where is the filter as a condition, of a table whose time is in the column.
+func (f Filter) where(column string) (string, []any) {
+	conditions, args := []string{"1"}, []any{}
+	add := func(condition string, values ...any) {
+		conditions, args = append(conditions, condition), append(args, values...)
+	}
+	if prefix, ok := strings.CutSuffix(f.Principal, "*"); ok {
+		add("substr(principal, 1, ?) = ?", len([]rune(prefix)), prefix)
+	} else if f.Principal != "" {
+		add("principal = ?", f.Principal)
+	}
+	if suffix, ok := strings.CutPrefix(f.Host, "*"); ok {
+		add("length(host) > ? AND substr(host, ?) = ?", len([]rune(suffix)), -len([]rune(suffix)), suffix)
+	} else if f.Host != "" {
+		add("host = ?", f.Host)
+	}
+	for _, exact := range []struct{ column, value string }{{"grp", f.Group}, {"verdict", f.Verdict}, {"reason", string(f.Reason)}} {
+		if exact.value != "" {
+			add(exact.column+" = ?", exact.value)
+		}
+	}
+	if !f.Since.IsZero() {
+		add(column+" >= ?", f.Since.UnixMicro())
+	}
+	return strings.Join(conditions, " AND "), args
+}
+
+// matches is where for one flow, which has just been received.
+func (f Filter) matches(e *flows.Event) bool {
+	if prefix, ok := strings.CutSuffix(f.Principal, "*"); ok {
+		if !strings.HasPrefix(e.SourcePrincipal, prefix) {
+			return false
+		}
+	} else if f.Principal != "" && f.Principal != e.SourcePrincipal {
+		return false
+	}
+	host := hostKey(&e.Flow)
+	if suffix, ok := strings.CutPrefix(f.Host, "*"); ok {
+		if len(host) <= len(suffix) || !strings.HasSuffix(host, suffix) {
+			return false
+		}
+	} else if f.Host != "" && f.Host != host {
+		return false
+	}
+	return (f.Group == "" || f.Group == e.Instance) && (f.Verdict == "" || f.Verdict == e.Verdict.String()) &&
+		(f.Reason == "" || f.Reason == e.Reason)
+}
+
+// Recent are the latest flows, oldest first.
+func (s *Store) Recent(ctx context.Context, f Filter) ([]*flows.Event, error) {
+	f, err := f.normal()
+	if err != nil {
+		return nil, err
+	}
+	where, args := f.where("received")
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	rows, err := s.read.QueryContext(ctx, "SELECT json FROM flows WHERE "+where+" ORDER BY id DESC LIMIT ?", append(args, f.Limit)...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }() // Err says what went wrong
+	var out []*flows.Event
+	for rows.Next() {
+		e := &flows.Event{}
+		if err := rows.Scan(&e.JSON); err != nil {
+			return nil, err
+		}
+		if err := json.Unmarshal(e.JSON, &e.Flow); err != nil {
+			return nil, fmt.Errorf("a flow in the store cannot be read: %w", err)
+		}
+		out = append(out, e)
+	}
+	slices.Reverse(out)
+	return out, rows.Err()
+}
+
+// Aggregate is what the flows of a principal to a host come to, of one verdict for one
+// reason.
+type Aggregate struct {
+	Group     string `json:"group"`
+	Principal string `json:"principal"`
+	Host      string `json:"host"`
+	// Via is CONNECT or HTTP; empty for TLS.
+	Via     string        `json:"via,omitempty"`
+	Verdict model.Verdict `json:"verdict"`
+	Reason  model.Reason  `json:"reason"`
+	Rule    string        `json:"rule,omitempty"`
+	// AuditVerdict is what the verdict would be were the audit policies enforced; nil
+	// if that changes nothing.
+	AuditVerdict *model.Verdict `json:"auditVerdict,omitempty"`
+	// First and Last are when the first and the last of them began.
+	First         time.Time `json:"first"`
+	Last          time.Time `json:"last"`
+	Count         uint64    `json:"count"`
+	BytesReceived uint64    `json:"bytesReceived"`
+	BytesSent     uint64    `json:"bytesSent"`
+}
+
+// Aggregates are what flows come to, also of flows that are no longer kept; sorted by
+// group, principal, host and verdict. Limit takes the latest of them.
+func (s *Store) Aggregates(ctx context.Context, f Filter) ([]Aggregate, error) {
+	f, err := f.normal()
+	if err != nil {
+		return nil, err
+	}
+	where, args := f.where("last")
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	rows, err := s.read.QueryContext(ctx, "SELECT * FROM (SELECT * FROM aggregates WHERE "+where+
+		" ORDER BY last DESC LIMIT ?) ORDER BY grp, principal, host, via, verdict, reason, rule, audit", append(args, f.Limit)...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }() // Err says what went wrong
+	var out []Aggregate
+	for rows.Next() {
+		var a Aggregate
+		var verdict, audit string
+		var first, last, received, sent int64
+		if err := rows.Scan(&a.Group, &a.Principal, &a.Host, &a.Via, &verdict, &a.Reason, &a.Rule, &audit,
+			&first, &last, &a.Count, &received, &sent); err != nil {
+			return nil, err
+		}
+		if err := a.Verdict.UnmarshalText([]byte(verdict)); err != nil {
+			return nil, err
+		}
+		if audit != "" {
+			a.AuditVerdict = new(model.Verdict)
+			if err := a.AuditVerdict.UnmarshalText([]byte(audit)); err != nil {
+				return nil, err
+			}
+		}
+		a.First, a.Last = time.UnixMicro(first).UTC(), time.UnixMicro(last).UTC()
+		a.BytesReceived, a.BytesSent = uint64(received), uint64(sent)
+		out = append(out, a)
+	}
+	return out, rows.Err()
+}
