@@ -39,11 +39,10 @@ const (
 const (
 	// logFlush is how long a record waits for others to be sent with.
 	logFlush = 250 * time.Millisecond
-	// logBuffer is how many bytes of records an Envoy's worker keeps, about 200
-	// connections, while the control plane cannot be written to. What comes beyond
-	// that is dropped, and counted in access_logs.grpc_access_log.logs_dropped: a
-	// connection never waits for its record.
-	logBuffer = 256 << 10
+	// logBuffer is how many bytes of records an Envoy's worker puts into one message,
+	// if there are so many before that. A connection never waits for its record: what a
+	// control plane does not read is kept until the keepalive of the bootstrap notices.
+	logBuffer = 64 << 10
 )
 
 // tcpStream sends a record a connection to the control plane. Its configuration
@@ -51,22 +50,22 @@ const (
 // on each worker. The stage is told by the listener's address.
 func (b *builder) tcpStream() *accesslog.AccessLog {
 	return b.streamLog("envoy.access_loggers.tcp_grpc", &grpclog.TcpGrpcAccessLogConfig{CommonConfig: b.commonStream(
-		TagChain, "%FILTER_CHAIN_NAME%",
-		TagConnection, "%FILTER_STATE("+ConnectionKey+":PLAIN)%",
-		TagSource, "%FILTER_STATE("+SourceKey+":PLAIN)%",
-		TagPrincipal, "%FILTER_STATE("+PrincipalKey+":PLAIN)%",
-		TagServerName, "%REQUESTED_SERVER_NAME%",
+		tag{TagChain, "%FILTER_CHAIN_NAME%"},
+		tag{TagConnection, "%FILTER_STATE(" + ConnectionKey + ":PLAIN)%"},
+		tag{TagSource, "%FILTER_STATE(" + SourceKey + ":PLAIN)%"},
+		tag{TagPrincipal, "%FILTER_STATE(" + PrincipalKey + ":PLAIN)%"},
+		tag{TagServerName, "%REQUESTED_SERVER_NAME%"},
 	)})
 }
 
 // httpStream sends a record a request.
 func (b *builder) httpStream() *accesslog.AccessLog {
 	return b.streamLog("envoy.access_loggers.http_grpc", &grpclog.HttpGrpcAccessLogConfig{CommonConfig: b.commonStream(
-		TagConnection, "%FILTER_STATE("+ConnectionKey+":PLAIN)%",
-		TagPrincipal, "%FILTER_STATE("+PrincipalKey+":PLAIN)%",
-		TagMethod, "%REQ(:METHOD)%",
-		TagAuthority, "%REQ(X-ENVOY-ORIGINAL-HOST?:AUTHORITY)%",
-		TagOtherwise, otherwise,
+		tag{TagConnection, "%FILTER_STATE(" + ConnectionKey + ":PLAIN)%"},
+		tag{TagPrincipal, "%FILTER_STATE(" + PrincipalKey + ":PLAIN)%"},
+		tag{TagMethod, "%REQ(:METHOD)%"},
+		tag{TagAuthority, "%REQ(X-ENVOY-ORIGINAL-HOST?:AUTHORITY)%"},
+		tag{TagOtherwise, otherwise},
 	)})
 }
 
@@ -74,9 +73,11 @@ func (b *builder) streamLog(name string, config proto.Message) *accesslog.Access
 	return &accesslog.AccessLog{Name: name, ConfigType: &accesslog.AccessLog_TypedConfig{TypedConfig: b.pack(config)}}
 }
 
-// commonStream is what both kinds of streams have; tags are names and formats in
-// turns.
-func (b *builder) commonStream(tags ...string) *grpclog.CommonGrpcAccessLogConfig {
+// tag is something of Envoy's format strings in a record.
+type tag struct{ name, format string }
+
+// commonStream is what both kinds of streams have.
+func (b *builder) commonStream(tags ...tag) *grpclog.CommonGrpcAccessLogConfig {
 	c := &grpclog.CommonGrpcAccessLogConfig{
 		LogName:             "sallyport",
 		TransportApiVersion: core.ApiVersion_V3,
@@ -86,9 +87,9 @@ func (b *builder) commonStream(tags ...string) *grpclog.CommonGrpcAccessLogConfi
 		BufferFlushInterval: durationpb.New(logFlush),
 		BufferSizeBytes:     wrapperspb.UInt32(logBuffer),
 	}
-	for i := 0; i < len(tags); i += 2 {
+	for _, t := range tags {
 		c.CustomTags = append(c.CustomTags, &tracing.CustomTag{
-			Tag: tags[i], Type: &tracing.CustomTag_Value{Value: tags[i+1]},
+			Tag: t.name, Type: &tracing.CustomTag_Value{Value: t.format},
 		})
 	}
 	return c

@@ -121,7 +121,8 @@ func (s *Store) Recent(ctx context.Context, f Filter) ([]*flows.Event, error) {
 	where, args := f.where("received")
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	rows, err := s.read.QueryContext(ctx, "SELECT json FROM flows WHERE "+where+" ORDER BY id DESC LIMIT ?", append(args, f.Limit)...)
+	query := "SELECT json FROM flows WHERE " + where + " ORDER BY id DESC LIMIT ?" //nolint:gosec // where is made of constants, what is asked for is in args
+	rows, err := s.read.QueryContext(ctx, query, append(args, f.Limit)...)
 	if err != nil {
 		return nil, err
 	}
@@ -173,8 +174,9 @@ func (s *Store) Aggregates(ctx context.Context, f Filter) ([]Aggregate, error) {
 	where, args := f.where("last")
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	rows, err := s.read.QueryContext(ctx, "SELECT * FROM (SELECT * FROM aggregates WHERE "+where+
-		" ORDER BY last DESC LIMIT ?) ORDER BY grp, principal, host, via, verdict, reason, rule, audit", append(args, f.Limit)...)
+	query := "SELECT * FROM (SELECT * FROM aggregates WHERE " + where + //nolint:gosec // where is made of constants, what is asked for is in args
+		" ORDER BY last DESC LIMIT ?) ORDER BY grp, principal, host, via, verdict, reason, rule, audit"
+	rows, err := s.read.QueryContext(ctx, query, append(args, f.Limit)...)
 	if err != nil {
 		return nil, err
 	}
