@@ -95,6 +95,7 @@ func edited(t *rapid.T, docs *syntax.Documents) *syntax.Documents {
 		"the addresses": func() { g.Addresses.Refuse = someRanges("10.9.9.0/24", "198.18.7.0/24").Draw(t, "refused addresses") },
 		"limits":        func() { g.Limits.Hosts++ },
 		"the log":       func() { g.AccessLog += "x" },
+		"the stream":    func() { g.LogStream = (g.LogStream + 1) % (model.StreamAll + 1) },
 		"a trust domain": func() {
 			// The principals of a namespaced policy must be of the trust domain.
 			if !slices.ContainsFunc(out.Policies, func(p *syntax.EgressPolicy) bool { return p.Namespace != "" }) {

@@ -164,6 +164,8 @@ func TestEveryEditIsNoticed(t *testing.T) {
 		"an Allow policy":          func(g *model.Gateway) { g.HasAllowPolicy = true },
 		"the trust domain":         func(g *model.Gateway) { g.TrustDomain = "example.org" },
 		"the log":                  func(g *model.Gateway) { g.AccessLog = "/var/log/sallyport" },
+		"what is streamed":         func(g *model.Gateway) { g.LogStream = model.StreamAll },
+		"no file":                  func(g *model.Gateway) { g.AccessLog, g.LogStream = "", model.StreamEnds },
 		"a resolver":               func(g *model.Gateway) { g.DNS.Resolvers = []netip.AddrPort{netip.MustParseAddrPort("192.0.2.53:53")} },
 		"the family":               func(g *model.Gateway) { g.DNS.Family = model.FamilyV4Only },
 		"refused addresses":        func(g *model.Gateway) { g.Addresses.Refuse = []netip.Prefix{netip.MustParsePrefix("9.9.9.0/24")} },
