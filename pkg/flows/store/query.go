@@ -122,7 +122,7 @@ func (s *Store) Recent(ctx context.Context, f Filter) ([]*flows.Event, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	query := "SELECT json FROM flows WHERE " + where + " ORDER BY id DESC LIMIT ?" //nolint:gosec // where is made of constants, what is asked for is in args
-	rows, err := s.read.QueryContext(ctx, query, append(args, f.Limit)...)
+	rows, err := s.read.QueryContext(ctx, query, append(args, f.Limit)...) //nolint:gosec // as above
 	if err != nil {
 		return nil, err
 	}
@@ -176,7 +176,7 @@ func (s *Store) Aggregates(ctx context.Context, f Filter) ([]Aggregate, error) {
 	defer s.mu.RUnlock()
 	query := "SELECT * FROM (SELECT * FROM aggregates WHERE " + where + //nolint:gosec // where is made of constants, what is asked for is in args
 		" ORDER BY last DESC LIMIT ?) ORDER BY grp, principal, host, via, verdict, reason, rule, audit"
-	rows, err := s.read.QueryContext(ctx, query, append(args, f.Limit)...)
+	rows, err := s.read.QueryContext(ctx, query, append(args, f.Limit)...) //nolint:gosec // as above
 	if err != nil {
 		return nil, err
 	}
