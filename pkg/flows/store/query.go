@@ -122,7 +122,7 @@ func (s *Store) Recent(ctx context.Context, f Filter) ([]*flows.Event, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	query := "SELECT json FROM flows WHERE " + where + " ORDER BY id DESC LIMIT ?" //nolint:gosec // where is made of constants, what is asked for is in args
-	rows, err := s.read.QueryContext(ctx, query, append(args, f.Limit)...) //nolint:gosec // as above
+	rows, err := s.read.QueryContext(ctx, query, append(args, f.Limit)...)         //nolint:gosec // as above
 	if err != nil {
 		return nil, err
 	}
