@@ -19,6 +19,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"sallyport/envoy"
 	"sallyport/pkg/demo"
 	"sallyport/pkg/flows"
 	"sallyport/pkg/flows/store"
@@ -35,7 +36,7 @@ type watched struct {
 func watch(t *testing.T, http bool) *watched {
 	t.Helper()
 	w := &watched{db: filepath.Join(t.TempDir(), "flows.db"), file: filepath.Join(t.TempDir(), "flows.jsonl")}
-	w.rig = rigWith(t, 3*time.Minute, func(o *demo.Options) { o.HTTP = http }, "--flows", w.file, "--flow-store", w.db)
+	w.rig = rigWith(t, 3*time.Minute, func(o *demo.Options) { o.HTTP, o.WayIn = http, envoy.Sessions }, "--flows", w.file, "--flow-store", w.db)
 	return w
 }
 
