@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -35,7 +36,7 @@ carries the workload's connections to the gateway, with the workload's identity.
 }
 
 func newBootstrapGateway() *cobra.Command {
-	var out string
+	var out outFlags
 	var o envoy.GatewayOptions
 	var own certificateFlags
 	cmd := &cobra.Command{
@@ -82,9 +83,9 @@ no such files.`,
 		}
 		o.Certificates, o.ControlPlaneID = own.envoy(), spiffeID(o.ControlPlaneID)
 		o.SPIRE.Identity = spiffeID(o.SPIRE.Identity)
-		o.Dir = filepath.Dir(out)
+		o.Dir = filepath.Dir(out.path)
 		if o.Certificates != (envoy.Certificates{}) {
-			if out == "" {
+			if out.path == "" {
 				o.Dir = besideCertificate(o.Certificates)
 			}
 			if err := absolute(&o.Certificates.Certificate, &o.Certificates.Key, &o.Certificates.CA); err != nil {
@@ -104,7 +105,8 @@ no such files.`,
 }
 
 func newBootstrapWorkload() *cobra.Command {
-	var out, dir string
+	var out outFlags
+	var dir string
 	var files certificateFlags
 	var o envoy.WorkloadOptions
 	var wayIn string
@@ -210,16 +212,27 @@ func spireFlags(cmd *cobra.Command, s *envoy.SPIRE) {
 	cmd.Flags().StringVar(&s.Identity, "spire-id", "", "SPIFFE ID of the certificate to ask SPIRE for (default: the agent's default)")
 }
 
-func commonBootstrapFlags(cmd *cobra.Command, out, admin *string, most *uint32) {
+// outFlags say what becomes of a bootstrap.
+type outFlags struct {
+	path string
+	run  bool
+}
+
+func commonBootstrapFlags(cmd *cobra.Command, out *outFlags, admin *string, most *uint32) {
 	flags := cmd.Flags()
-	flags.StringVarP(out, "out", "o", "", "write the bootstrap to this file instead of standard output")
+	flags.StringVarP(&out.path, "out", "o", "", "write the bootstrap to this file instead of standard output")
+	flags.BoolVar(&out.run, "run", false, "with --out: become the Envoy that runs it, as containers do")
 	flags.StringVar(admin, "admin", "", "where Envoy's admin interface listens: 127.0.0.1:PORT or unix:PATH (default none)")
 	flags.Uint32Var(most, "max-connections", envoy.DefaultMaxConnections, "connections that Envoy accepts at once")
 }
 
 // printBootstrap writes the bootstrap to a file or standard output, the files
-// beside it where they belong, and on standard error how to run it.
-func printBootstrap(cmd *cobra.Command, bundle *envoy.Bundle, out string, command func(binary, config string) []string) error {
+// beside it where they belong, and on standard error how to run it; or it does
+// run it, and does not return then.
+func printBootstrap(cmd *cobra.Command, bundle *envoy.Bundle, out outFlags, command func(binary, config string) []string) error {
+	if out.run && out.path == "" {
+		return usage("--run needs --out: Envoy starts from a file")
+	}
 	for _, f := range bundle.Files[1:] {
 		path := filepath.Join(bundle.Dir, f.Name)
 		if err := errors.Join(os.MkdirAll(bundle.Dir, 0o755), ca.WriteFile(path, f.Content)); err != nil {
@@ -228,21 +241,41 @@ func printBootstrap(cmd *cobra.Command, bundle *envoy.Bundle, out string, comman
 		cmd.PrintErrln("# wrote", path)
 	}
 	path := bundle.Files[0].Name
-	if out == "" {
+	if out.path == "" {
 		if _, err := cmd.OutOrStdout().Write(bundle.Bootstrap()); err != nil {
 			return err
 		}
 	} else {
-		path = out
+		path = out.path
 		if err := os.WriteFile(path, bundle.Bootstrap(), 0o644); err != nil {
 			return err
 		}
 		cmd.PrintErrln("# wrote", path)
 	}
+	if out.run {
+		return become(cmd, command, path)
+	}
 	cmd.PrintErrln("# run it with:")
 	cmd.PrintErrln(shell(command(envoyBinary(cmd.Context()), path)))
 	return nil
 }
+
+// become replaces this process by Envoy. Nothing else shares its network or its
+// memory, so it does without the sockets and the files of hot restarts.
+func become(cmd *cobra.Command, command func(binary, config string) []string, config string) error {
+	binary, err := envoy.Find(cmd.Context())
+	if err != nil {
+		return err
+	}
+	args := command(binary, config)
+	if !slices.Contains(args, noHotRestart) {
+		args = append(args, noHotRestart)
+	}
+	cmd.PrintErrln("# running:", shell(args))
+	return envoy.Exec(args)
+}
+
+const noHotRestart = "--disable-hot-restart"
 
 // envoyBinary is the Envoy to name in a command line.
 func envoyBinary(ctx context.Context) string {

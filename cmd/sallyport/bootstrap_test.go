@@ -2,12 +2,15 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/goccy/go-yaml"
 	"github.com/stretchr/testify/require"
+
+	"sallyport/envoy"
 )
 
 func TestBootstrapGateway(t *testing.T) {
@@ -62,4 +65,34 @@ func TestBootstrapWorkload(t *testing.T) {
 
 func TestShell(t *testing.T) {
 	require.Equal(t, `envoy --config-path 'a b' 'it'\''s' ''`, shell([]string{"envoy", "--config-path", "a b", "it's", ""}))
+}
+
+// TestBootstrapRun has a process become what runs the bootstrap: here echo, which
+// says with what; test/compose does it with Envoys.
+func TestBootstrapRun(t *testing.T) {
+	const really = "SALLYPORT_TEST_BOOTSTRAP_RUN"
+	if args := os.Getenv(really); args != "" {
+		os.Exit(execute(t.Context(), newRoot(), strings.Split(args, "\n")))
+	}
+	run := func(args ...string) (string, error) {
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestBootstrapRun$")
+		cmd.Env = append(os.Environ(), "ENVOY=/bin/echo", really+"="+strings.Join(args, "\n"))
+		out, err := cmd.Output()
+		return string(out), err
+	}
+	config := filepath.Join(t.TempDir(), "gateway.yaml")
+	out, err := run("bootstrap", "gateway", "--cluster", "egress", "--out", config, "--run")
+	require.NoError(t, err)
+	require.Equal(t, "--config-path "+config+" "+strings.Join(envoy.GatewayFlags(), " ")+" --disable-hot-restart\n", out)
+	require.FileExists(t, config)
+
+	certs := t.TempDir()
+	out, err = run("bootstrap", "workload", "--gateway", "gateway:15443", "--gateway-id", "spiffe://cluster.local/ns/egress/sa/gateway",
+		"--certs", certs, "--name", "sleep-us", "--out", config, "--run")
+	require.NoError(t, err)
+	require.Equal(t, "--config-path "+config+" --disable-hot-restart\n", out)
+
+	r := sallyport(t, "", "bootstrap", "gateway", "--cluster", "egress", "--run")
+	require.Equal(t, exitUsage, r.code)
+	require.Contains(t, r.stderr, "--run needs --out")
 }

@@ -48,6 +48,7 @@ Envoy is looked for in $ENVOY, then in $PATH, then where ` + "`make envoy`" + ` 
 	cmd.Flags().BoolVar(&o.keep, "keep", false, "leave everything running until Ctrl-C, and say how to use it")
 	cmd.Flags().BoolVarP(&o.verbose, "verbose", "v", false, "print the control plane's and the Envoys' logs too")
 	cmd.Flags().StringVar(&o.only, "scenario", "", "run only the scenario with this name, for example C")
+	cmd.AddCommand(newDemoInternet())
 	return cmd
 }
 

@@ -45,6 +45,7 @@ Exit codes: 0 success, 1 invalid input or a failure, 2 wrong usage, 3 refused
 		newLint(),
 		newFmt(),
 		newImport(),
+		newProbe(),
 		newRender(),
 		newSchema(),
 		newServe(),

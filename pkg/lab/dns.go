@@ -13,7 +13,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-// DNS is a DNS server on loopback, UDP and TCP at one port. It answers for what
+// DNS is a DNS server, UDP and TCP at one port, on loopback unless it is told
+// otherwise. It answers for what
 // Set told it, everything else does not exist, and it remembers every query.
 type DNS struct {
 	address netip.AddrPort
@@ -43,6 +44,24 @@ func NewDNS() (*DNS, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start a DNS server: %w", err)
 	}
+	return serveDNS(packets, stream)
+}
+
+// NewDNSAt starts a server at an address, such as port 53 of a container's own.
+func NewDNSAt(at netip.AddrPort) (*DNS, error) {
+	stream, err := net.Listen("tcp", at.String())
+	if err != nil {
+		return nil, fmt.Errorf("start a DNS server: %w", err)
+	}
+	packets, err := net.ListenPacket("udp", stream.Addr().String())
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("start a DNS server: %w", err), stream.Close())
+	}
+	return serveDNS(packets, stream)
+}
+
+// serveDNS answers at both.
+func serveDNS(packets net.PacketConn, stream net.Listener) (*DNS, error) {
 	d := &DNS{
 		address: stream.Addr().(*net.TCPAddr).AddrPort(),
 		records: map[string]record{},

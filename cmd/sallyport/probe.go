@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// probeSize bounds what is read of an answer, in bytes.
+const probeSize = 4096
+
+func newProbe() *cobra.Command {
+	var timeout time.Duration
+	cmd := &cobra.Command{
+		Use:   "probe URL",
+		Short: "Ask whether a control plane or an Envoy is ready",
+		Long: `Fetch a URL, and exit with 0 if the answer is 200, with 1 otherwise: the health
+check of a container, whose image has no curl, of what listens on loopback only.
+
+URL is http://HOST:PORT/PATH, or unix:SOCKET:/PATH for a socket in the file
+system. A control plane answers at /healthz and /readyz, an Envoy's admin
+interface (bootstrap --admin) at /ready.`,
+		Example: `  sallyport probe http://127.0.0.1:8080/readyz
+  sallyport probe http://127.0.0.1:9901/ready
+  sallyport probe unix:/run/envoy/admin.sock:/ready`,
+		Args: one("the URL to ask"),
+	}
+	cmd.Flags().DurationVar(&timeout, "timeout", 3*time.Second, "how long the answer may take")
+	cmd.RunE = doing(func(cmd *cobra.Command, args []string) error {
+		if timeout <= 0 {
+			return usage("--timeout must be positive")
+		}
+		client, address, err := probed(args[0])
+		if err != nil {
+			return usage("%v", err)
+		}
+		ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
+		defer cancel()
+		return probe(ctx, client, address, args[0])
+	})
+	return cmd
+}
+
+// probed reads what is to be asked: who asks, and for what.
+func probed(s string) (*http.Client, string, error) {
+	transport := &http.Transport{DisableKeepAlives: true} // and no proxy: it is this machine
+	client := &http.Client{Transport: transport}
+	if rest, ok := strings.CutPrefix(s, "unix:"); ok {
+		socket, path, ok := strings.Cut(rest, ":/")
+		if !ok || socket == "" {
+			return nil, "", fmt.Errorf("%q is not unix:SOCKET:/PATH", s)
+		}
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+		}
+		return client, "http://localhost/" + path, nil
+	}
+	u, err := url.Parse(s)
+	if err != nil {
+		return nil, "", err
+	}
+	if u.Scheme != "http" || u.Host == "" {
+		return nil, "", fmt.Errorf("%q is neither http://HOST:PORT/PATH nor unix:SOCKET:/PATH", s)
+	}
+	return client, s, nil
+}
+
+// probe is nil if the answer is 200. name is what the address is called.
+func probe(ctx context.Context, client *http.Client, address, name string) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return err
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		var inner *url.Error
+		if errors.As(err, &inner) {
+			err = inner.Err
+		}
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	defer func() { _ = response.Body.Close() }() // nothing is lost by that
+	body, err := io.ReadAll(io.LimitReader(response.Body, probeSize))
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	if response.StatusCode != http.StatusOK {
+		line, _, _ := strings.Cut(strings.TrimSpace(string(body)), "\n")
+		return fmt.Errorf("%s answers %s: %.200q", name, response.Status, line)
+	}
+	return nil
+}
