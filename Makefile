@@ -31,7 +31,7 @@ UNIT = $$(go list -f '{{.ImportPath}} {{join .TestImports " "}} {{join .XTestImp
 
 .PHONY: help
 help: ## Say what there is to make
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 ##@ Building
 
@@ -53,6 +53,11 @@ PURE := ./test/differential/... ./policy/syntax ./policy/layout ./policy/migrate
 test: envoy clients ## Run all tests, those with real Envoys too, under the race detector
 	go test -race -count=1 -timeout 30m $(TESTFLAGS) $$(go list ./... | grep -vxF "$$(go list $(PURE))")
 	go test -count=1 -timeout 30m $(TESTFLAGS) $(PURE)
+
+# A module of its own, so that nobody who builds sallyport gets Kubernetes with it.
+.PHONY: kubernetes-test
+kubernetes-test: ## Check examples/kubernetes against the API's schemas
+	go -C test/kubernetes test -count=1 -timeout 20m $(TESTFLAGS) ./...
 
 .PHONY: test-fast
 test-fast: ## Run the tests that need no Envoy
@@ -82,6 +87,7 @@ golden: envoy ## Rewrite the expected outputs in testdata from what the code doe
 .PHONY: lint
 lint: $(GOLANGCI) ## Run the linters, and check formatting and the direction of imports
 	$(GOLANGCI) run ./...
+	cd test/kubernetes && $(CURDIR)/$(GOLANGCI) run --config $(CURDIR)/.golangci.yml ./...
 
 ##@ Tools, installed into the checkout
 

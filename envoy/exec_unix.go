@@ -21,5 +21,5 @@ func Exec(args []string) error {
 	if err != nil {
 		return fmt.Errorf("run Envoy: %w", err)
 	}
-	return fmt.Errorf("run %s: %w", path, syscall.Exec(path, args, os.Environ())) //nolint:gosec // running Envoy is what this is for
+	return fmt.Errorf("run %s: %w", path, syscall.Exec(path, args, os.Environ()))
 }

@@ -81,5 +81,5 @@ func publish(certificate, dir string) (string, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
-	return path, os.WriteFile(path, content, 0o644)
+	return path, os.WriteFile(path, content, 0o644) //nolint:gosec // to the directory that somebody named
 }
