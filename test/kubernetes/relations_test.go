@@ -1,6 +1,7 @@
 package kubernetes_test
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
@@ -49,6 +50,11 @@ func TestPodsAreConfined(t *testing.T) {
 			}
 			for _, v := range p.Volumes {
 				require.Nil(t, v.HostPath, d.Name)
+				source, err := json.Marshal(v.VolumeSource)
+				require.NoError(t, err)
+				var one map[string]any
+				require.NoError(t, json.Unmarshal(source, &one))
+				require.Len(t, one, 1, "the volume %s of %s is of several kinds: %s", v.Name, d.Name, source)
 				require.True(t, slices.ContainsFunc(containers(p), func(c core.Container) bool {
 					return slices.ContainsFunc(c.VolumeMounts, func(m core.VolumeMount) bool { return m.Name == v.Name })
 				}), "nobody mounts the volume %s of %s", v.Name, d.Name)
