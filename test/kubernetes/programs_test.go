@@ -79,7 +79,6 @@ func TestIdentities(t *testing.T) {
 			require.Contains(t, addresses, host+":"+port+"="+address)
 		}
 		has("xds", flag(t, envoy, "control-plane"))
-		has("mtls", flag(t, proxy, "gateway"))
 		has("http", flag(t, proxy, "http-gateway"))
 		if len(o.identities) > 0 {
 			require.Equal(t, "spiffe://{{ .TrustDomain }}/ns/{{ .PodMeta.Namespace }}/sa/{{ .PodSpec.ServiceAccountName }}", o.identities[0].Spec.SPIFFEIDTemplate)
