@@ -31,7 +31,7 @@ func BenchmarkEdit(b *testing.B) {
 		one   bool
 		edits int
 	}{{"files=many", false, 100}, {"files=one", true, 50}} {
-		for _, hosts := range []int{10, 1_000, 10_000} {
+		for _, hosts := range []int{10, 100, 1_000, 10_000} {
 			b.Run(fmt.Sprintf("hosts=%d/%s", hosts, v.name), func(b *testing.B) {
 				r := newEditRig(b, binary, directory{hosts: hosts, oneFile: v.one})
 				for b.Loop() {
