@@ -41,7 +41,8 @@ func (r *parser) downstreamTLS(s *core.TransportSocket) (*downstreamTLS, error) 
 	if err != nil {
 		return nil, err
 	}
-	if err := only(m, "common_tls_context", "require_client_certificate"); err != nil {
+	// Sessions change nothing about who somebody is, only whether that is looked at again.
+	if err := only(m, "common_tls_context", "require_client_certificate", "disable_stateless_session_resumption", "disable_stateful_session_resumption"); err != nil {
 		return nil, err
 	}
 	if !m.GetRequireClientCertificate().GetValue() {
