@@ -4,16 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
-	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	endpoint "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
-	tls "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
-	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"sallyport/pkg/ca"
+	"sallyport/pkg/spireagent"
 )
 
 // SPIRE is the agent of SPIRE on an Envoy's machine, which gives it its certificate
@@ -28,12 +24,8 @@ type SPIRE struct {
 	Identity string
 }
 
-const (
-	// spireCluster is the cluster that leads to the agent.
-	spireCluster = "spire"
-	// spireDefaultIdentity is the agent's sds.default_svid_name.
-	spireDefaultIdentity = "default"
-)
+// spireCluster is the cluster that leads to the agent.
+const spireCluster = "spire"
 
 func errBothSources() error {
 	return errors.New("the certificates come from files or from SPIRE, not from both")
@@ -85,54 +77,16 @@ func plainAuthorities() *structpb.Struct {
 func (s SPIRE) secrets(peerID string) secrets {
 	identity := s.Identity
 	if identity == "" {
-		identity = spireDefaultIdentity
+		identity = spireagent.DefaultIdentity
 	}
 	domain, _, _ := strings.Cut(strings.TrimPrefix(peerID, "spiffe://"), "/")
-	return secrets{fromSPIRE(identity), fromSPIRE("spiffe://" + domain)}
+	return secrets{spireagent.Secret(spireCluster, identity), spireagent.Secret(spireCluster, spireagent.Authorities(domain))}
 }
-
-// fromSPIRE asks the agent, again after retryFirst while it does not answer. It
-// speaks the state-of-the-world protocol only.
-func fromSPIRE(name string) *tls.SdsSecretConfig {
-	return &tls.SdsSecretConfig{Name: name, SdsConfig: &core.ConfigSource{
-		ResourceApiVersion: core.ApiVersion_V3,
-		ConfigSourceSpecifier: &core.ConfigSource_ApiConfigSource{ApiConfigSource: &core.ApiConfigSource{
-			ApiType:             core.ApiConfigSource_GRPC,
-			TransportApiVersion: core.ApiVersion_V3,
-			GrpcServices: []*core.GrpcService{{TargetSpecifier: &core.GrpcService_EnvoyGrpc_{
-				EnvoyGrpc: &core.GrpcService_EnvoyGrpc{
-					ClusterName: spireCluster,
-					RetryPolicy: &core.RetryPolicy{RetryBackOff: &core.BackoffStrategy{
-						BaseInterval: durationpb.New(retryFirst),
-						MaxInterval:  durationpb.New(retryMost),
-					}},
-				},
-			}}},
-		}},
-	}}
-}
-
-// spireConnectTimeout is how long the agent may take to accept: it is on this
-// machine.
-const spireConnectTimeout = time.Second
 
 // spireClusters is the cluster of the agent, or none.
 func (p *packer) spireClusters(s SPIRE) []*cluster.Cluster {
 	if !s.used() {
 		return nil
 	}
-	return []*cluster.Cluster{{
-		Name:                          spireCluster,
-		ClusterDiscoveryType:          &cluster.Cluster_Type{Type: cluster.Cluster_STATIC},
-		ConnectTimeout:                durationpb.New(spireConnectTimeout),
-		TypedExtensionProtocolOptions: p.http2(nil),
-		LoadAssignment: &endpoint.ClusterLoadAssignment{
-			ClusterName: spireCluster,
-			Endpoints: []*endpoint.LocalityLbEndpoints{{LbEndpoints: []*endpoint.LbEndpoint{{
-				HostIdentifier: &endpoint.LbEndpoint_Endpoint{Endpoint: &endpoint.Endpoint{Address: &core.Address{
-					Address: &core.Address_Pipe{Pipe: &core.Pipe{Path: s.path()}},
-				}}},
-			}}}},
-		},
-	}}
+	return []*cluster.Cluster{spireagent.Cluster(spireCluster, s.path(), p.http2(nil))}
 }
