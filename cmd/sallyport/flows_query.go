@@ -159,29 +159,14 @@ func (s *httpSource) get(ctx context.Context, path string, query url.Values) (io
 	u := *s.base
 	u.Path += path
 	u.RawQuery = query.Encode()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
-	if err != nil {
-		return nil, err
-	}
-	response, err := s.http.Do(request)
-	if err != nil {
+	body, err := ask(ctx, &s.http, u.String(), u.String())
+	if none := (*noAnswerError)(nil); errors.As(err, &none) {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		var inner *url.Error
-		if errors.As(err, &inner) {
-			err = inner.Err
-		}
-		return nil, fmt.Errorf("no control plane answers at %s: %w (is `sallyport serve` running, with this --http? --policies reads log files)", s.base, err)
+		return nil, fmt.Errorf("no control plane answers at %s: %w (is `sallyport serve` running, with this --http? --policies reads log files)", s.base, none.err)
 	}
-	if response.StatusCode == http.StatusOK {
-		return response.Body, nil
-	}
-	defer func() { _ = response.Body.Close() }() // nothing is lost by that
-	const enough = 4096
-	body, _ := io.ReadAll(io.LimitReader(response.Body, enough)) // the status says it, too
-	line, _, _ := strings.Cut(strings.TrimSpace(string(body)), "\n")
-	return nil, fmt.Errorf("%s answers %s: %.200q", &u, response.Status, line)
+	return body, err
 }
 
 func (s *httpSource) flows(ctx context.Context, f store.Filter, follow bool, each func(flows.Flow) error, missed func(uint64)) error {

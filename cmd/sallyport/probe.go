@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -75,26 +74,13 @@ func probed(s string) (*http.Client, string, error) {
 
 // probe is nil if the answer is 200. name is what the address is called.
 func probe(ctx context.Context, client *http.Client, address, name string) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	answer, err := ask(ctx, client, address, name)
 	if err != nil {
 		return err
 	}
-	response, err := client.Do(request)
-	if err != nil {
-		var inner *url.Error
-		if errors.As(err, &inner) {
-			err = inner.Err
-		}
+	defer func() { _ = answer.Close() }() // nothing is lost by that
+	if _, err := io.Copy(io.Discard, io.LimitReader(answer, probeSize)); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
-	}
-	defer func() { _ = response.Body.Close() }() // nothing is lost by that
-	body, err := io.ReadAll(io.LimitReader(response.Body, probeSize))
-	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	if response.StatusCode != http.StatusOK {
-		line, _, _ := strings.Cut(strings.TrimSpace(string(body)), "\n")
-		return fmt.Errorf("%s answers %s: %.200q", name, response.Status, line)
 	}
 	return nil
 }

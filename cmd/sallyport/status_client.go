@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 )
 
@@ -34,26 +33,17 @@ func (c *statusClient) status(ctx context.Context, look bool) (out answered, err
 	if look {
 		u.RawQuery = "look"
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	answer, err := ask(ctx, &c.http, u.String(), u.String())
+	if none := (*noAnswerError)(nil); errors.As(err, &none) {
+		return out, fmt.Errorf("no control plane answers at %s: %w (is `sallyport serve` running, with this --http?)", c.base, none.err)
+	}
 	if err != nil {
 		return out, err
 	}
-	response, err := c.http.Do(request)
-	if err != nil {
-		var inner *url.Error
-		if errors.As(err, &inner) {
-			err = inner.Err
-		}
-		return out, fmt.Errorf("no control plane answers at %s: %w (is `sallyport serve` running, with this --http?)", c.base, err)
-	}
-	defer func() { _ = response.Body.Close() }() // nothing is lost by that
-	body, err := io.ReadAll(io.LimitReader(response.Body, statusSize))
+	defer func() { _ = answer.Close() }() // nothing is lost by that
+	body, err := io.ReadAll(io.LimitReader(answer, statusSize))
 	if err != nil {
 		return out, fmt.Errorf("%s: %w", &u, err)
-	}
-	if response.StatusCode != http.StatusOK {
-		line, _, _ := strings.Cut(strings.TrimSpace(string(body)), "\n")
-		return out, fmt.Errorf("%s answers %s: %.200q", &u, response.Status, line)
 	}
 	if err := json.Unmarshal(body, &out.Status); err != nil {
 		return out, fmt.Errorf("%s is not the status of a control plane: %w", &u, err)
