@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"iter"
 	"slices"
 
 	"sallyport/pkg/hostindex"
@@ -84,22 +85,31 @@ func addOverlapping(rules []*model.Rule, byPattern *hostindex.Index[*model.Entry
 		if r.Action != model.Deny {
 			continue
 		}
+		for host := range hostsLeft(r) {
+			for e := range byPattern.Enclosing(host) {
+				if covers[e] == nil {
+					covers[e] = ruleSetOf(e.Rules)
+				}
+				if n := len(e.Overlapping); !covers[e][r] && (n == 0 || e.Overlapping[n-1] != r) {
+					e.Overlapping = append(e.Overlapping, r)
+				}
+			}
+		}
+	}
+}
+
+// hostsLeft yields the hosts of a rule, without those that their exceptions leave
+// nothing of.
+func hostsLeft(r *model.Rule) iter.Seq[hostname.Pattern] {
+	return func(yield func(hostname.Pattern) bool) {
 		for _, to := range r.To {
 			var except hostindex.Index[struct{}]
 			for _, p := range to.Except {
 				except.Add(p, struct{}{})
 			}
 			for _, host := range to.Hosts {
-				if coversAny(&except, host) {
-					continue
-				}
-				for e := range byPattern.Enclosing(host) {
-					if covers[e] == nil {
-						covers[e] = ruleSetOf(e.Rules)
-					}
-					if n := len(e.Overlapping); !covers[e][r] && (n == 0 || e.Overlapping[n-1] != r) {
-						e.Overlapping = append(e.Overlapping, r)
-					}
+				if !coversAny(&except, host) && !yield(host) {
+					return
 				}
 			}
 		}

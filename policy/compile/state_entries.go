@@ -129,21 +129,12 @@ func (e *edit) candidates() map[hostname.Pattern]bool {
 func (e *edit) changeOverlapping(whole *hostindex.Index[*model.Entry]) {
 	all := make(map[*model.Entry]*model.RuleChange)
 	about := func(r *model.Rule, tell func(*model.RuleChange)) {
-		for _, to := range r.To {
-			var except hostindex.Index[struct{}]
-			for _, p := range to.Except {
-				except.Add(p, struct{}{})
-			}
-			for _, host := range to.Hosts {
-				if coversAny(&except, host) {
-					continue
+		for host := range hostsLeft(r) {
+			for entry := range e.old.model.Enclosing(host) {
+				if all[entry] == nil {
+					all[entry] = &model.RuleChange{}
 				}
-				for entry := range e.old.model.Enclosing(host) {
-					if all[entry] == nil {
-						all[entry] = &model.RuleChange{}
-					}
-					tell(all[entry])
-				}
+				tell(all[entry])
 			}
 		}
 	}
