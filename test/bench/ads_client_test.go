@@ -14,9 +14,9 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/proto"
 
 	"sallyport/pkg/demo"
+	"sallyport/test/fleet"
 )
 
 // deltaClient is a gateway that looks at no more of a response than it needs to
@@ -93,28 +93,8 @@ type head struct {
 	size      int
 }
 
-// Numbers of the fields of DeltaDiscoveryResponse.
-const (
-	fieldResources = 2
-	fieldTypeURL   = 4
-	fieldNonce     = 5
-)
-
 // headCodec decodes only the head of responses.
-type headCodec struct{}
-
-// Name is the one that servers know the content by.
-func (headCodec) Name() string { return "proto" }
-
-// Marshal encodes a request.
-func (headCodec) Marshal(v any) (mem.BufferSlice, error) {
-	message, ok := v.(proto.Message)
-	if !ok {
-		return nil, fmt.Errorf("a %T cannot be sent", v)
-	}
-	data, err := proto.Marshal(message)
-	return mem.BufferSlice{mem.SliceBuffer(data)}, err
-}
+type headCodec struct{ fleet.Requests }
 
 // Unmarshal finds the head of a response.
 func (headCodec) Unmarshal(data mem.BufferSlice, v any) error {
@@ -124,27 +104,16 @@ func (headCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	}
 	buffer := data.MaterializeToBuffer(mem.DefaultBufferPool())
 	defer buffer.Free()
-	rest := buffer.ReadOnlyData()
-	*h = head{size: len(rest)}
-	for len(rest) > 0 {
-		number, kind, n := protowire.ConsumeTag(rest)
-		if n < 0 {
-			return protowire.ParseError(n)
-		}
-		rest = rest[n:]
-		value := rest
-		if n = protowire.ConsumeFieldValue(number, kind, rest); n < 0 {
-			return protowire.ParseError(n)
-		}
-		rest = rest[n:]
+	*h = head{size: buffer.Len()}
+	return fleet.Fields(buffer.ReadOnlyData(), func(number protowire.Number, value []byte) error {
 		switch number {
-		case fieldResources:
+		case fleet.FieldResources:
 			h.resources++
-		case fieldTypeURL:
-			h.typeURL, _ = protowire.ConsumeString(value) // it was parsed above
-		case fieldNonce:
-			h.nonce, _ = protowire.ConsumeString(value)
+		case fleet.FieldTypeURL:
+			h.typeURL = string(value)
+		case fleet.FieldNonce:
+			h.nonce = string(value)
 		}
-	}
-	return nil
+		return nil
+	})
 }

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"sallyport/pkg/demo"
+	"sallyport/test/fleet"
 )
 
 const (
@@ -216,13 +217,6 @@ type fleetHead struct {
 	removed  []string
 }
 
-const (
-	// fieldRemoved is one of DeltaDiscoveryResponse, the others of Resource.
-	fieldRemoved = 6
-	fieldVersion = 1
-	fieldName    = 3
-)
-
 // fleetCodec decodes only the head of responses.
 type fleetCodec struct{ headCodec }
 
@@ -244,47 +238,15 @@ func (c fleetCodec) Unmarshal(data mem.BufferSlice, v any) error {
 		return err
 	}
 	h.versions = make(map[string]string)
-	return fields(data.Materialize(), func(number protowire.Number, value []byte) error {
+	return fleet.Fields(data.Materialize(), func(number protowire.Number, value []byte) error {
 		switch number {
-		case fieldRemoved:
+		case fleet.FieldRemoved:
 			h.removed = append(h.removed, string(value))
-		case fieldResources:
-			var name, version string
-			err := fields(value, func(number protowire.Number, value []byte) error {
-				switch number {
-				case fieldName:
-					name = string(value)
-				case fieldVersion:
-					version = string(value)
-				}
-				return nil
-			})
-			h.versions[name] = version
+		case fleet.FieldResources:
+			r, err := fleet.ParseResource(value, false)
+			h.versions[r.Name] = r.Version
 			return err
 		}
 		return nil
 	})
-}
-
-// fields goes through the fields of a message that have a length.
-func fields(message []byte, visit func(protowire.Number, []byte) error) error {
-	for len(message) > 0 {
-		number, kind, n := protowire.ConsumeTag(message)
-		if n < 0 {
-			return protowire.ParseError(n)
-		}
-		value := message[n:]
-		size := protowire.ConsumeFieldValue(number, kind, value)
-		if size < 0 {
-			return protowire.ParseError(size)
-		}
-		if kind == protowire.BytesType {
-			content, _ := protowire.ConsumeBytes(value) // it was parsed above
-			if err := visit(number, content); err != nil {
-				return err
-			}
-		}
-		message = value[size:]
-	}
-	return nil
 }

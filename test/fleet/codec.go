@@ -31,34 +31,43 @@ type Resource struct {
 	Body          []byte
 }
 
-// Numbers of the fields of DeltaDiscoveryResponse and of its Resource.
+// Numbers of the fields of DeltaDiscoveryResponse.
 const (
-	fieldVersionInfo = 1
-	fieldResources   = 2
-	fieldTypeURL     = 4
-	fieldNonce       = 5
-	fieldRemoved     = 6
+	FieldVersionInfo = 1
+	FieldResources   = 2
+	FieldTypeURL     = 4
+	FieldNonce       = 5
+	FieldRemoved     = 6
+)
 
+// Numbers of the fields of its Resource.
+const (
 	fieldResourceVersion = 1
 	fieldResourceBody    = 2
 	fieldResourceName    = 3
 )
 
-// codec reads of responses what is needed, so that a thousand gateways do not
-// outweigh the control plane that is tested.
-type codec struct{ whole bool }
+// Requests is the half of a codec that sends.
+type Requests struct{}
 
 // Name is the one that servers know the content by.
-func (codec) Name() string { return "proto" }
+func (Requests) Name() string { return "proto" }
 
 // Marshal encodes a request.
-func (codec) Marshal(v any) (mem.BufferSlice, error) {
+func (Requests) Marshal(v any) (mem.BufferSlice, error) {
 	message, ok := v.(proto.Message)
 	if !ok {
 		return nil, fmt.Errorf("a %T cannot be sent", v)
 	}
 	data, err := proto.Marshal(message)
 	return mem.BufferSlice{mem.SliceBuffer(data)}, err
+}
+
+// codec reads of responses what is needed, so that a thousand gateways do not
+// outweigh the control plane that is tested.
+type codec struct {
+	Requests
+	whole bool
 }
 
 // Unmarshal reads a response.
@@ -70,34 +79,35 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 	buffer := data.MaterializeToBuffer(mem.DefaultBufferPool())
 	defer buffer.Free()
 	*r = Response{Size: buffer.Len()}
-	return fields(buffer.ReadOnlyData(), func(number protowire.Number, value []byte) error {
+	return Fields(buffer.ReadOnlyData(), func(number protowire.Number, value []byte) error {
 		switch number {
-		case fieldVersionInfo:
+		case FieldVersionInfo:
 			r.Version = text(value)
-		case fieldResources:
-			res, err := c.resource(value)
+		case FieldResources:
+			res, err := ParseResource(value, c.whole)
 			r.Resources = append(r.Resources, res)
 			return err
-		case fieldTypeURL:
+		case FieldTypeURL:
 			r.TypeURL = text(value)
-		case fieldNonce:
+		case FieldNonce:
 			r.Nonce = string(value)
-		case fieldRemoved:
+		case FieldRemoved:
 			r.Removed = append(r.Removed, text(value))
 		}
 		return nil
 	})
 }
 
-func (c codec) resource(data []byte) (r Resource, err error) {
-	err = fields(data, func(number protowire.Number, value []byte) error {
+// ParseResource reads a resource of a response, with its body only if that is wanted.
+func ParseResource(data []byte, whole bool) (r Resource, err error) {
+	err = Fields(data, func(number protowire.Number, value []byte) error {
 		switch number {
 		case fieldResourceVersion:
 			r.Version = text(value)
 		case fieldResourceName:
 			r.Name = text(value)
 		case fieldResourceBody:
-			if c.whole {
+			if whole {
 				r.Body = bytes.Clone(value)
 			}
 		}
@@ -109,8 +119,8 @@ func (c codec) resource(data []byte) (r Resource, err error) {
 // text keeps one copy of what a thousand gateways are told.
 func text(b []byte) string { return unique.Make(string(b)).Value() }
 
-// fields calls take with the content of each field that has a length.
-func fields(data []byte, take func(protowire.Number, []byte) error) error {
+// Fields calls take with the content of each field of a message that has a length.
+func Fields(data []byte, take func(protowire.Number, []byte) error) error {
 	for len(data) > 0 {
 		number, kind, n := protowire.ConsumeTag(data)
 		if n < 0 {
