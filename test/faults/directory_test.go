@@ -81,10 +81,7 @@ func TestConfigMapSwaps(t *testing.T) {
 // it finds it all the same.
 func TestInotifyOverflow(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	s.write("allow.yaml", fleet.Allow("first", "sleep", "a.example.com"))
-	g := s.gateway("one", whole)
-	s.grants(g, "a.example.com")
+	s, g := grantingSite(t)
 
 	raw, err := os.ReadFile("/proc/sys/fs/inotify/max_queued_events")
 	require.NoError(t, err)
@@ -155,10 +152,7 @@ func TestFloodOfWrites(t *testing.T) {
 // name, and takes no memory to speak of.
 func TestHostileDirectory(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	s.write("allow.yaml", fleet.Allow("first", "sleep", "a.example.com"))
-	g := s.gateway("one", whole)
-	s.grants(g, "a.example.com")
+	s, g := grantingSite(t)
 	responses, _ := g.Received()
 	path := func(name string) string { return filepath.Join(s.Policies, name) }
 	var bomb strings.Builder
@@ -226,10 +220,7 @@ func TestEmptyDirectory(t *testing.T) {
 	for name, flags := range map[string][]string{"kept": nil, "taken at its word": {"--allow-empty"}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newSite(t, flags...)
-			s.write("allow.yaml", fleet.Allow("first", "sleep", "a.example.com"))
-			g := s.gateway("one", whole)
-			s.grants(g, "a.example.com")
+			s, g := grantingSite(t, flags...)
 			responses, _ := g.Received()
 			generation := s.status().Generation
 			for _, file := range []string{"allow.yaml", "gateway.yaml"} {
@@ -256,10 +247,7 @@ func TestEmptyDirectory(t *testing.T) {
 // TestSlowWrite: a file that is written in pieces is not there until it is whole.
 func TestSlowWrite(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	s.write("allow.yaml", fleet.Allow("first", "sleep", "a.example.com"))
-	g := s.gateway("one", whole)
-	s.grants(g, "a.example.com")
+	s, g := grantingSite(t)
 	responses, _ := g.Received()
 	text := fleet.Allow("second", "sleep", "b.example.com") + "---\n" + fleet.Allow("third", "sleep", "c.example.com")
 	f, err := os.Create(filepath.Join(s.Policies, "slow.yaml"))

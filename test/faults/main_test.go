@@ -56,6 +56,16 @@ func newSite(t *testing.T, flags ...string) *site {
 	return s
 }
 
+// grantingSite grants a.example.com, and has a gateway that knows it.
+func grantingSite(t *testing.T, flags ...string) (*site, *fleet.Gateway) {
+	t.Helper()
+	s := newSite(t, flags...)
+	s.write("allow.yaml", fleet.Allow("first", "sleep", "a.example.com"))
+	g := s.gateway("one", whole)
+	s.grants(g, "a.example.com")
+	return s, g
+}
+
 // emptySite has no control plane yet.
 func emptySite(t *testing.T) *site {
 	t.Helper()

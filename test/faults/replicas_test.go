@@ -214,10 +214,7 @@ func TestReplicaThatLagsBehind(t *testing.T) {
 // nothing, and takes nothing from a gateway that moves to it.
 func TestReplicaWithAnEmptyDirectory(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	s.write("allow.yaml", fleet.Allow("first", "sleep", "a.example.com"))
-	g := s.gateway("one", whole)
-	s.grants(g, "a.example.com")
+	s, g := grantingSite(t)
 	empty := filepath.Join(t.TempDir(), "empty")
 	require.NoError(t, os.Mkdir(empty, 0o755))
 	other := s.serve(empty)

@@ -193,10 +193,7 @@ func TestRolloutThroughARestart(t *testing.T) {
 				w.edit("two")
 				first := w.first()
 				pass(30 * time.Second)
-				responses := make(map[string]int)
-				for id, g := range w.gateways {
-					responses[id] = g.responses
-				}
+				responses := w.responses()
 				w.restart(remembers)
 				pass(minute - time.Second)
 				require.Equal(t, first, w.first())
@@ -214,9 +211,7 @@ func TestRolloutThroughARestart(t *testing.T) {
 
 				// All have it: nothing is rolled out, and nothing sent.
 				w.settle()
-				for id, g := range w.gateways {
-					responses[id] = g.responses
-				}
+				responses = w.responses()
 				w.restart(remembers)
 				pass(2 * minute)
 				require.Nil(t, w.status().Rollout)

@@ -110,6 +110,15 @@ func (w *works) restart(remembers bool) {
 	synctest.Wait()
 }
 
+// responses are how many each gateway was sent.
+func (w *works) responses() map[string]int {
+	out := make(map[string]int)
+	for id, g := range w.gateways {
+		out[id] = g.responses
+	}
+	return out
+}
+
 // settle notes whether all have what was published last.
 func (w *works) settle() {
 	if !w.server.UnfinishedRollouts()["egress"] {

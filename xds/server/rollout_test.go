@@ -159,10 +159,7 @@ func TestRolloutIsRejected(t *testing.T) {
 		w.edit("one")
 		w.add(numbered(5)...)
 		pass(2 * minute)
-		responses := make(map[string]int)
-		for id, g := range w.gateways {
-			responses[id] = g.responses
-		}
+		responses := w.responses()
 		s := w.next("bad")
 		w.put(server.Group{Name: "egress", Snapshot: s, Rollout: w.rollout, Causes: func(server.Rejection) []server.Cause {
 			return []server.Cause{{Position: diag.Position{File: "a.yaml", Line: 3, Column: 1}, What: "rule x"}}
@@ -224,10 +221,7 @@ func TestRolloutIsPutBack(t *testing.T) {
 				w.edit("one")
 				w.add(numbered(5)...)
 				pass(2 * minute)
-				responses := make(map[string]int)
-				for id, g := range w.gateways {
-					responses[id] = g.responses
-				}
+				responses := w.responses()
 				w.edit(content)
 				first := make(map[string]bool)
 				for id, g := range w.gateways {

@@ -112,18 +112,26 @@ func drawResources(rt *rapid.T, base *translate.Resources, from map[string][]tra
 	return &res
 }
 
+// editedOnce are a gateway's snapshot, the one after an edit of a listener, and what
+// that was made of.
+func editedOnce(t *testing.T) (first, next *snapshot.Snapshot, res *translate.Resources, edited *listener.Listener) {
+	t.Helper()
+	first, err := snapshot.New(nil, gateway(t))
+	require.NoError(t, err)
+	res = gateway(t)
+	edited = res.Listeners[0].Message.(*listener.Listener)
+	edited.StatPrefix = "edited"
+	res.Listeners[0] = versioned(t, edited)
+	next, err = snapshot.New(first, res)
+	require.NoError(t, err)
+	return first, next, res, edited
+}
+
 // Gateways in the same state are sent the same memory, also those that said
 // themselves what they have.
 func TestUpdatesAreShared(t *testing.T) {
 	t.Parallel()
-	first, err := snapshot.New(nil, gateway(t))
-	require.NoError(t, err)
-	res := gateway(t)
-	edited := res.Listeners[0].Message.(*listener.Listener)
-	edited.StatPrefix = "edited"
-	res.Listeners[0] = versioned(t, edited)
-	next, err := snapshot.New(first, res)
-	require.NoError(t, err)
+	first, next, _, edited := editedOnce(t)
 
 	all, _ := first.All(resource.ListenerType)
 	require.Same(t, all, first.State(resource.ListenerType, maps.Clone(first.GetVersionMap(resource.ListenerType))))
@@ -165,14 +173,7 @@ func TestStatesAreBounded(t *testing.T) {
 // and is what a snapshot made in the long way is.
 func TestEditOfContents(t *testing.T) {
 	t.Parallel()
-	first, err := snapshot.New(nil, gateway(t))
-	require.NoError(t, err)
-	res := gateway(t)
-	edited := res.Listeners[0].Message.(*listener.Listener)
-	edited.StatPrefix = "edited"
-	res.Listeners[0] = versioned(t, edited)
-	next, err := snapshot.New(first, res)
-	require.NoError(t, err)
+	first, next, res, edited := editedOnce(t)
 	afresh, err := snapshot.New(nil, res)
 	require.NoError(t, err)
 	require.Equal(t, snapshot.Changes{Listeners: snapshot.Count{Changed: 1}}, next.Changes())
