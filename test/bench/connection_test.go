@@ -51,14 +51,7 @@ func BenchmarkConnection(b *testing.B) {
 	allowManyFiles(b, 8_192)
 	g := newConnectionRig(b, func(*demo.Options) {})
 	all := contenders(b, g.stack, &g.log)
-	for _, c := range all {
-		g.memory(b, c)
-	}
-	for range rounds {
-		for _, c := range all {
-			g.turn(b, c)
-		}
-	}
+	g.measure(b, all, rounds)
 	t := newTable("proxy", "CPU µs/connection", "lowest", "highest", "KB/idle connection", "echoed MB/CPU s", "resumed")
 	for _, c := range all {
 		m := g.of(c)
@@ -186,6 +179,23 @@ func (g *connectionRig) memory(b *testing.B, c *contender) {
 		_ = conn.Close()
 	}
 	g.settle(b)
+}
+
+// measure takes all of them, in turns, for so many rounds, once they have been looked at
+// for their memory. More is done in each turn, behind the connections.
+func (g *connectionRig) measure(b *testing.B, all []*contender, rounds int, more ...func(*testing.B, *contender)) {
+	b.Helper()
+	for _, c := range all {
+		g.memory(b, c)
+	}
+	for range rounds {
+		for _, c := range all {
+			g.turn(b, c)
+			for _, do := range more {
+				do(b, c)
+			}
+		}
+	}
 }
 
 // turn is one turn of a contender in a round.

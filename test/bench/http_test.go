@@ -34,14 +34,7 @@ func BenchmarkHTTP(b *testing.B) {
 	allowManyFiles(b, 8_192)
 	g := newConnectionRig(b, func(o *demo.Options) { o.HTTP = true })
 	all := g.httpContenders(b)
-	for _, c := range all {
-		g.memory(b, c)
-	}
-	for range httpRounds {
-		for _, c := range all {
-			g.turn(b, c)
-		}
-	}
+	g.measure(b, all, httpRounds)
 	t := newTable("proxy", "CPU µs/connection", "lowest", "highest", "KB/idle connection", "CPU µs/echoed MB", "resumed")
 	for _, c := range all {
 		m := g.of(c)

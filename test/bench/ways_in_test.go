@@ -36,15 +36,7 @@ func BenchmarkWaysIn(b *testing.B) {
 	allowManyFiles(b, 16_384)
 	g := newConnectionRig(b, func(o *demo.Options) { o.HTTP = true })
 	all := g.waysIn(b)
-	for _, c := range all {
-		g.memory(b, c)
-	}
-	for range wayRounds {
-		for _, c := range all {
-			g.turn(b, c)
-			g.timed(b, c)
-		}
-	}
+	g.measure(b, all, wayRounds, g.timed)
 	t := newTable("way in", "CPU µs/connection", "lowest", "highest", "KB/idle", "MB/CPU s",
 		"proxy: CPU µs", "KB/idle", "MB/CPU s", "ms to connect: p50", "p99")
 	for _, c := range all {

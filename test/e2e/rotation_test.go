@@ -306,20 +306,29 @@ func TestGatewayStartsWithBrokenFiles(t *testing.T) {
 			} else {
 				require.NoError(t, ca.WriteFile(own.Certificate, content))
 			}
-			started := make(chan error, 1)
-			go func() { started <- r.StartGateway(r.ctx) }()
-			for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-				require.NotEqual(t, lab.Answered, r.Workload(us).Get(r.ctx, en, "/").Outcome)
-				require.NotEqual(t, lab.Answered, (&lab.Client{Proxy: r.MutualTLS.String(), Roots: r.Internet.Root.Pool()}).Get(r.ctx, en, "/").Outcome, "plain")
-			}
-			back := time.Now()
-			require.NoError(t, ca.WriteFile(own.Certificate, certificate))
-			r.becomes(lab.Answered, us, en)
-			t.Logf("the gateway works %v after its certificate is there", time.Since(back).Round(time.Millisecond))
-			require.Less(t, time.Since(back), 5*time.Second)
-			require.NoError(t, <-started)
+			r.closedUntil(t, 3*time.Second, 50*time.Millisecond, func() lab.Outcome {
+				return (&lab.Client{Proxy: r.MutualTLS.String(), Roots: r.Internet.Root.Pool()}).Get(r.ctx, en, "/").Outcome // plain
+			}, "its certificate", func() error { return ca.WriteFile(own.Certificate, certificate) })
 		})
 	}
+}
+
+// closedUntil starts the gateway, which lacks something. It must let nobody in meanwhile,
+// by way of the workload's proxy or another, and work within five seconds of the mending.
+func (r *rig) closedUntil(t *testing.T, lasts, pause time.Duration, another func() lab.Outcome, lacks string, mend func() error) {
+	t.Helper()
+	started := make(chan error, 1)
+	go func() { started <- r.StartGateway(r.ctx) }()
+	for end := time.Now().Add(lasts); time.Now().Before(end); time.Sleep(pause) {
+		require.NotEqual(t, lab.Answered, another(), "another way")
+		require.NotEqual(t, lab.Answered, r.Workload(us).Get(r.ctx, en, "/").Outcome)
+	}
+	back := time.Now()
+	require.NoError(t, mend())
+	r.becomes(lab.Answered, us, en)
+	t.Logf("the gateway works %v after %s is there", time.Since(back).Round(time.Millisecond), lacks)
+	require.Less(t, time.Since(back), 5*time.Second)
+	require.NoError(t, <-started)
 }
 
 // TestCertificateForControlPlaneEnds: a gateway whose certificate for the control plane

@@ -115,18 +115,9 @@ func TestSPIREAwayAtStart(t *testing.T) {
 	r.reaches(us, en)
 
 	require.NoError(t, r.Gateway.Kill())
-	started := make(chan error, 1)
-	go func() { started <- r.StartGateway(r.ctx) }()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(250 * time.Millisecond) {
-		require.NotEqual(t, lab.Answered, r.direct(demo.WorkloadID(us)).Get(r.ctx, en, "/").Outcome)
-		require.NotEqual(t, lab.Answered, r.Workload(us).Get(r.ctx, en, "/").Outcome)
-	}
-	back := time.Now()
-	require.NoError(t, agent.Restart())
-	r.becomes(lab.Answered, us, en)
-	t.Logf("the gateway works %v after its agent is there", time.Since(back).Round(time.Millisecond))
-	require.Less(t, time.Since(back), 5*time.Second)
-	require.NoError(t, <-started)
+	r.closedUntil(t, 20*time.Second, 250*time.Millisecond, func() lab.Outcome {
+		return r.direct(demo.WorkloadID(us)).Get(r.ctx, en, "/").Outcome
+	}, "its agent", agent.Restart)
 }
 
 // TestTurnsToSPIRE: an EgressGateway that turns to an agent which is not there
