@@ -19,8 +19,7 @@ import (
 const rows = 26
 
 // TestTableOfFaults: every row of docs/faults.md names tests, and each test that any of
-// the documents names
-// exists.
+// the documents names exists.
 func TestTableOfFaults(t *testing.T) {
 	t.Parallel()
 	const root = "../.."
