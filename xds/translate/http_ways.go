@@ -67,7 +67,7 @@ func (c *common) waysOut(m *memory, out *runs) {
 	own.stages = originatedStages()
 	own.policyLog = c.accessLog(c.gateway, own.stages.policyLog)
 	own.restricted = m.originated.restrictions(all)
-	listeners, to := own.through(m.originated, originated, hidden)
+	listeners, to := own.through(m.originated, originated, hidden, nil)
 	out.listeners, out.clusters = append(out.listeners, listeners...), append(out.clusters, to...)
 }
 

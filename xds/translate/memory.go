@@ -20,8 +20,14 @@ type memory struct {
 	// comes from the EgressGateway document alone.
 	common [sha256.Size]byte
 	base   *base
-	// facts are of the gateway's entries, in their order.
-	facts []*fact
+	// entries are the gateway's, and facts are of them, in their order. Placed are
+	// those of them that are registered, placedAt is where in it each entry is, and
+	// static are the addresses that they need clusters of.
+	entries  []*model.Entry
+	facts    []*fact
+	placed   []placed
+	placedAt []int
+	static   map[string]model.Dial
 	// workload and originated are the stages of TLS of the workloads' own, and of
 	// the gateway's.
 	workload, originated *stageMemory
@@ -62,38 +68,6 @@ func newFact(e *model.Entry, was *fact) *fact {
 		f.static = staticName(e.Dial)
 	}
 	return f
-}
-
-// look finds the facts of the entries: those of entries that were there are known.
-func (m *memory) look(entries []*model.Entry) []*fact {
-	old, at := m.facts, 0
-	var elsewhere map[*model.Entry]*fact // made if the order is not what it was
-	facts := make([]*fact, len(entries))
-	for i, e := range entries {
-		switch {
-		case at < len(old) && old[at].entry == e:
-			facts[i] = old[at]
-			at++
-		case at+1 < len(old) && old[at+1].entry == e: // one went
-			facts[i] = old[at+1]
-			at += 2
-		case at < len(old) && old[at].entry.Pattern == e.Pattern: // it says something else
-			facts[i] = newFact(e, old[at])
-			at++
-		default:
-			if elsewhere == nil {
-				elsewhere = make(map[*model.Entry]*fact, len(old)-at)
-				for _, f := range old[at:] {
-					elsewhere[f.entry] = f
-				}
-			}
-			if facts[i] = elsewhere[e]; facts[i] == nil {
-				facts[i] = newFact(e, nil)
-			}
-		}
-	}
-	m.facts = facts
-	return facts
 }
 
 // base is what comes from the EgressGateway document alone.

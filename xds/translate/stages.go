@@ -31,31 +31,47 @@ type run []Resource
 
 // through prints the stages for the entries, and the clusters that lead to them.
 // Hidden are patterns that end in the first stage's refusal, where one of the
-// entries would take them.
-func (c *common) through(m *stageMemory, entries []placed, hidden []*model.Entry) (listeners, clusters []run) {
-	if m.route.Message == nil || !samePatterns(m.names, len(entries), func(i int) hostname.Pattern { return entries[i].Pattern }) ||
-		!samePatterns(m.hidden, len(hidden), func(i int) hostname.Pattern { return hidden[i].Pattern }) {
-		p := newRouting(entries, hidden)
-		if input := p.digest(); m.route.Message == nil || m.routed != input {
-			m.route, m.toRoute = c.route(p), c.toListener(c.stages.route, c.gateway.Limits)
-			m.routing, m.routed = p, input
-		}
-		m.names, m.hidden = patternsOf(entriesOf(entries)), patternsOf(hidden)
+// entries would take them. Touched are the entries that are new, if those are all
+// that is different since the last time.
+func (c *common) through(m *stageMemory, entries []placed, hidden []*model.Entry, touched *touched) (listeners, clusters []run) {
+	var lists [][]*model.Entry
+	if touched != nil {
+		lists = touched.lists(m)
+	} else {
+		c.toBuckets(m, entries, hidden)
+		lists = m.sort(entries)
 	}
-	lists := m.sort(entries)
 	var policies, ways run
 	for _, slot := range m.order {
 		b, list := m.buckets[slot], lists[slot]
-		if len(list) == 0 {
+		switch {
+		case touched != nil && list == nil: // nothing in it has changed
+			if b.listener.Message == nil {
+				continue
+			}
+		case len(list) == 0:
 			*b = bucket{name: b.name} // it is not there
 			continue
-		}
-		if b.listener.Message == nil || !b.is(list, c.restricted) {
+		case b.listener.Message == nil || !b.is(list, c.restricted):
 			c.print(b, list)
 		}
 		policies, ways = append(policies, b.listener), append(ways, b.cluster)
 	}
 	return []run{{m.route}, policies}, []run{{m.toRoute}, ways}
+}
+
+// toBuckets prints the way to the buckets, if it is not what it was.
+func (c *common) toBuckets(m *stageMemory, entries []placed, hidden []*model.Entry) {
+	if m.route.Message != nil && samePatterns(m.names, len(entries), func(i int) hostname.Pattern { return entries[i].Pattern }) &&
+		samePatterns(m.hidden, len(hidden), func(i int) hostname.Pattern { return hidden[i].Pattern }) {
+		return
+	}
+	p := newRouting(entries, hidden)
+	if input := p.digest(); m.route.Message == nil || m.routed != input {
+		m.route, m.toRoute = c.route(p), c.toListener(c.stages.route, c.gateway.Limits)
+		m.routing, m.routed = p, input
+	}
+	m.names, m.hidden = patternsOf(entriesOf(entries)), patternsOf(hidden)
 }
 
 // print prints a bucket, unless it would say what it says.

@@ -51,29 +51,24 @@ func (t *Translator) Translate(g *model.Gateway) (*Resources, error) {
 	c.builder, c.gateway = b, g
 	// Envoy is only told about hosts that somebody may reach: every other name
 	// ends in the route stage's refusal, as names nobody ever heard of do.
-	var entries []placed
-	static := make(map[string]model.Dial)
-	for _, f := range m.look(g.Entries) {
-		if f.entry.Registered {
-			entries = append(entries, placed{f.entry, f.bucket})
-			if f.static != "" {
-				static[f.static] = f.entry.Dial
-			}
-		}
-	}
+	touched := m.look(g.Entries)
 	out := &runs{listeners: []run{m.base.listeners}, secrets: []run{m.base.secrets}}
 	for _, one := range m.base.clusters {
 		out.clusters = append(out.clusters, run{one})
 	}
-	c.restricted = m.workload.restrictions(entriesOf(entries))
-	listeners, clusters := c.through(m.workload, entries, nil)
+	if touched == nil {
+		c.restricted = m.workload.restrictions(entriesOf(m.placed))
+	} else {
+		c.restricted = m.workload.restricted
+	}
+	listeners, clusters := c.through(m.workload, m.placed, nil, touched)
 	out.listeners, out.clusters = append(out.listeners, listeners...), append(out.clusters, clusters...)
 	out.listeners = append(out.listeners, c.directEntries(m))
 	if g.SpeaksHTTP() {
 		out.routes = append(out.routes, run{c.routes(m)})
 		c.waysOut(m, out)
 	}
-	out.clusters = append(out.clusters, kept(&m.base.statics, static, func(d model.Dial) Resource { return b.static(d, g.Limits) }))
+	out.clusters = append(out.clusters, kept(&m.base.statics, m.static, func(d model.Dial) Resource { return b.static(d, g.Limits) }))
 	if b.err != nil {
 		delete(t.gateways, g.Name)
 		return nil, fmt.Errorf("gateway %s: %w", g.Name, b.err)
