@@ -3,6 +3,7 @@ package e2e
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -49,10 +50,13 @@ func run(m *testing.M) int {
 			return 1
 		}
 	}
+	if whole() {
+		return runApart(dir)
+	}
 	if mayUsePort443() && mayCapture() {
 		return m.Run()
 	}
-	return runInNamespace(dir)
+	return exitCode(inNamespace(dir, os.Args[1:], os.Stdout))
 }
 
 // mayUsePort443 reports whether the pretend internet can be where the policies
@@ -65,19 +69,26 @@ func mayUsePort443() bool {
 	return !errors.Is(err, fs.ErrPermission)
 }
 
-// runInNamespace runs the tests in a network namespace of their own, in which a
-// user who is not root has every port and may look at packets. They need nothing but
+// inNamespace runs this program in a network namespace of its own, in which a user
+// who is not root has every port and may look at packets. The tests need nothing but
 // loopback.
-func runInNamespace(binaries string) int {
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+func inNamespace(binaries string, args []string, out io.Writer) error {
+	cmd := exec.Command("/proc/self/exe", args...)
 	cmd.Env = append(os.Environ(), binariesVariable+"="+binaries)
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
-		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	if os.Getuid() != 0 {
+		cmd.SysProcAttr = &syscall.SysProcAttr{
+			Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
+			UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
+			GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
+		}
 	}
-	err := cmd.Run()
+	return cmd.Run()
+}
+
+// exitCode is what a run in a namespace ends this one with.
+func exitCode(err error) int {
 	var exit *exec.ExitError
 	switch {
 	case err == nil:
