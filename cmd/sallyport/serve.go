@@ -108,6 +108,7 @@ func serve(cmd *cobra.Command, o serveOptions) error {
 		return usage("%v", err)
 	}
 	log := o.logger(cmd)
+	saveMemory()
 	directory, err := filepath.Abs(o.policies)
 	if err != nil {
 		return err
