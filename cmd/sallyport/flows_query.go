@@ -31,20 +31,27 @@ type flowQuery struct {
 
 // add adds the flags, and returns their names.
 func (q *flowQuery) add(cmd *cobra.Command) []string {
+	names := q.addSource(cmd)
+	flags := cmd.Flags()
+	flags.StringVar(&q.filter.Verdict, "verdict", "", "only with this verdict, Allow or Deny")
+	flags.StringVar((*string)(&q.filter.Reason), "reason", "", "only for this reason, such as no-allow-rule")
+	flags.IntVar(&q.filter.Limit, "limit", 0, "only the latest so many (1000)")
+	flags.BoolVar(&q.aggregate, "aggregate", false, "what they come to, by principal and host")
+	cmd.MarkFlagsMutuallyExclusive("aggregate", "follow")
+	return append(names, "verdict", "reason", "limit", "aggregate")
+}
+
+// addSource adds the flags that say where flows are, and whose.
+func (q *flowQuery) addSource(cmd *cobra.Command) []string {
 	flags := cmd.Flags()
 	flags.StringVar(&q.server, "server", "http://127.0.0.1:8080", "the control plane's HTTP address, as in serve --http")
 	flags.StringVar(&q.file, "store", "", "read this database, as in serve --flow-store")
 	flags.StringVar(&q.filter.Principal, "principal", "", "only of this SPIFFE ID; with a * at its end, all that begin so")
 	flags.StringVar(&q.filter.Host, "host", "", "only to this host, or *.NAME for all below it")
 	flags.StringVar(&q.filter.Group, "gateway", "", "only through the gateways of this EgressGateway")
-	flags.StringVar(&q.filter.Verdict, "verdict", "", "only with this verdict, Allow or Deny")
-	flags.StringVar((*string)(&q.filter.Reason), "reason", "", "only for this reason, such as no-allow-rule")
 	flags.StringVar(&q.since, "since", "", "only since then: 90m, 24h, or 2026-11-28T15:00:00Z")
-	flags.IntVar(&q.filter.Limit, "limit", 0, "only the latest so many (1000)")
-	flags.BoolVar(&q.aggregate, "aggregate", false, "what they come to, by principal and host")
 	cmd.MarkFlagsMutuallyExclusive("server", "store")
-	cmd.MarkFlagsMutuallyExclusive("aggregate", "follow")
-	return []string{"server", "store", "principal", "host", "gateway", "verdict", "reason", "since", "limit", "aggregate"}
+	return []string{"server", "store", "principal", "host", "gateway", "since"}
 }
 
 // run prints what was asked for.
@@ -56,12 +63,8 @@ func (q *flowQuery) run(cmd *cobra.Command, o flowsOptions) error {
 		}
 		f.Verdict = model.Deny.String()
 	}
-	var err error
-	if f.Since, err = sinceWhen(q.since, time.Now()); err != nil {
-		return usage("--since: %v", err)
-	}
-	if _, err := store.FilterOf(f.Values()); err != nil {
-		return usage("%v", err)
+	if err := q.within(&f); err != nil {
+		return err
 	}
 	source, err := q.source(o.follow)
 	if err != nil {
@@ -83,6 +86,18 @@ func (q *flowQuery) run(cmd *cobra.Command, o flowsOptions) error {
 		return nil // that is how following ends
 	}
 	return err
+}
+
+// within sets since when the filter is, and checks it.
+func (q *flowQuery) within(f *store.Filter) error {
+	var err error
+	if f.Since, err = sinceWhen(q.since, time.Now()); err != nil {
+		return usage("--since: %v", err)
+	}
+	if _, err := store.FilterOf(f.Values()); err != nil {
+		return usage("%v", err)
+	}
+	return nil
 }
 
 // sinceWhen is a time, or one that long ago.

@@ -50,6 +50,7 @@ Exit codes: 0 success, 1 invalid input or a failure, 2 wrong usage, 3 refused
 		newSchema(),
 		newServe(),
 		newStatus(),
+		newSuggest(),
 		newTest(),
 		newValidate(),
 		newVersion(),

@@ -37,7 +37,7 @@ type Asked struct {
 // It is an error if the line is about a connection that ended before it was known
 // who asks for what.
 func ReadAsked(line []byte, m *model.Model) (Asked, error) {
-	f, err := readAny(line, m)
+	f, err := ReadAny(line, m)
 	if err != nil {
 		return Asked{}, err
 	}
@@ -58,7 +58,12 @@ func ReadAsked(line []byte, m *model.Model) (Asked, error) {
 	return a, nil
 }
 
-func readAny(line []byte, m *model.Model) (Flow, error) {
+// ErrPassedOn says of a line that it tells of no decision, see PassedOn.
+var ErrPassedOn = errors.New("the line is only the end of a connection: the one before, with the same `connection`, says what was asked")
+
+// ReadAny reads a line as ReadAsked does, as a flow. From text only what was asked
+// for is known, and what came of it.
+func ReadAny(line []byte, m *model.Model) (Flow, error) {
 	// In text everything that a workload sent, but its principal, is behind the
 	// arrow; in JSON all of it is behind the brace.
 	before, _, _ := bytes.Cut(line, []byte("→"))
@@ -83,7 +88,7 @@ func readJSON(line []byte, m *model.Model) (Flow, error) {
 	}
 	f, ok, err := Read(line, m)
 	if err == nil && !ok {
-		err = errors.New("the line is only the end of a connection: the one before, with the same `connection`, says what was asked")
+		err = ErrPassedOn
 	}
 	return f, err
 }

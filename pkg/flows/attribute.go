@@ -169,6 +169,6 @@ func (f *Flow) audit(now model.Decision) {
 	f.Audit = slices.Clip(f.Audit)
 	if now.Verdict == f.Verdict && now.AuditVerdict != f.Verdict {
 		verdict := now.AuditVerdict
-		f.AuditVerdict = &verdict
+		f.AuditVerdict, f.AuditReason = &verdict, now.AuditReason
 	}
 }

@@ -78,8 +78,9 @@ type Flow struct {
 	// Audit are the rules in audit mode that match.
 	Audit []AuditFinding `json:"audit,omitempty"`
 	// AuditVerdict is what the verdict would be were the audit policies
-	// enforced; nil if that changes nothing.
+	// enforced, and AuditReason why; nil and empty if that changes nothing.
 	AuditVerdict *model.Verdict `json:"auditVerdict,omitempty"`
+	AuditReason  model.Reason   `json:"auditReason,omitempty"`
 }
 
 // AuditFinding is one rule in audit mode that matches a connection.

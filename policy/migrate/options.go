@@ -3,6 +3,7 @@ package migrate
 import (
 	"time"
 
+	"sallyport/policy/layout"
 	"sallyport/policy/model"
 	"sallyport/policy/source"
 	"sallyport/policy/syntax"
@@ -33,7 +34,7 @@ func (o Options) CheckNamespace() string {
 	if o.Namespace == "" {
 		return ""
 	}
-	return wrong(header("Destination", o.Namespace, "d") + "  hosts: [example.com]\n")
+	return wrong(layout.Header("Destination", o.Namespace, "d") + "  hosts: [example.com]\n")
 }
 
 // CheckName says what is wrong with the gateway's name, if anything is.

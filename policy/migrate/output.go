@@ -192,7 +192,7 @@ func (m *migration) keptText(k kept) (string, error) {
 		d.text = nil
 	}
 	text, err := d.original()
-	return remark("Kept as it was, "+k.meta.Pos.String()+": "+k.why) + text, err
+	return layout.Remark("Kept as it was, "+k.meta.Pos.String()+": "+k.why) + text, err
 }
 
 func encode(n *yaml.Node) (string, error) {

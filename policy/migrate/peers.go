@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"sallyport/policy/layout"
 	"sallyport/policy/model"
 	"sallyport/policy/syntax"
 )
@@ -66,11 +67,11 @@ func (p population) workload(id string) (string, bool) {
 	if path, own := strings.CutPrefix(id, p.domain); own {
 		ns, account, ok := splitAccount(path)
 		if ok {
-			return "{serviceAccount: " + quoted(account) + ", namespace: " + quoted(ns) + "}", true
+			return "{serviceAccount: " + layout.Scalar(account) + ", namespace: " + layout.Scalar(ns) + "}", true
 		}
 	}
 	_, path, _ := strings.Cut(strings.TrimPrefix(id, scheme), "/")
-	return "{principal: " + quoted(id) + "}", isPath(path) && !strings.HasSuffix(path, "/")
+	return "{principal: " + layout.Scalar(id) + "}", isPath(path) && !strings.HasSuffix(path, "/")
 }
 
 // splitAccount takes ns/NAMESPACE/sa/NAME apart.
@@ -79,7 +80,7 @@ func splitAccount(path string) (ns, account string, ok bool) {
 	if len(parts) != 4 || parts[0] != "ns" || parts[2] != "sa" {
 		return "", "", false
 	}
-	return parts[1], parts[3], isName(parts[1], 63, "-") && isName(parts[3], 253, "-.")
+	return parts[1], parts[3], syntax.IsNamespace(parts[1]) && syntax.IsServiceAccount(parts[3])
 }
 
 // prefix is everyone with a prefix. Where that says less than a trust domain, it
@@ -94,12 +95,12 @@ func (p population) prefix(value string) ([]string, bool) {
 		}
 		ns, isNamespace := strings.CutPrefix(path, "ns/")
 		ns, whole := strings.CutSuffix(ns, "/")
-		if isNamespace && whole && isName(ns, 63, "-") {
-			return []string{"{namespace: " + quoted(ns) + "}"}, true
+		if isNamespace && whole && syntax.IsNamespace(ns) {
+			return []string{"{namespace: " + layout.Scalar(ns) + "}"}, true
 		}
-		return []string{"{principal: " + quoted(value+"*") + "}"}, true
+		return []string{"{principal: " + layout.Scalar(value+"*") + "}"}, true
 	case strings.HasPrefix(p.domain, value):
-		out = append(out, "{principal: "+quoted(p.domain+"*")+"}")
+		out = append(out, "{principal: "+layout.Scalar(p.domain+"*")+"}")
 	}
 	for _, id := range p.named {
 		if strings.HasPrefix(id, value) {
@@ -118,13 +119,6 @@ func isPath(path string) bool {
 	outside := func(c rune) bool { return !isLetter(c) && (c < 'A' || c > 'Z') && !strings.ContainsRune("._-/", c) }
 	return !strings.ContainsFunc(path, outside) && !strings.Contains("/"+path, "//") &&
 		!strings.Contains("/"+path, "/./") && !strings.Contains("/"+path, "/../")
-}
-
-// isName reports whether our language takes the name of a namespace or a service
-// account: small letters, digits, and within it some others.
-func isName(s string, most int, others string) bool {
-	outside := func(c rune) bool { return !isLetter(c) && !strings.ContainsRune(others, c) }
-	return s != "" && len(s) <= most && !strings.ContainsFunc(s, outside) && strings.Trim(s, others) == s
 }
 
 func isLetter(c rune) bool { return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' }

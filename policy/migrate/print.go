@@ -8,43 +8,13 @@ import (
 	"strings"
 
 	"sallyport/pkg/hostname"
+	"sallyport/policy/layout"
 	"sallyport/policy/model"
 	"sallyport/policy/source"
-	"sallyport/policy/syntax"
 )
 
 func file(name, text string) source.File {
 	return source.File{Path: name, Data: []byte(text), Digest: sha256.Sum256([]byte(text))}
-}
-
-// quoted writes a string, without quotes if it is the same to whoever reads it.
-func quoted(s string) string {
-	const special = "y n yes no on off true false null"
-	outside := func(c rune) bool { return !isLetter(c) && (c < 'A' || c > 'Z') && !strings.ContainsRune("._-/", c) }
-	text := strings.TrimPrefix(s, scheme)
-	if text == "" || !isLetter(rune(text[0])) || text[0] <= '9' || strings.ContainsFunc(text, outside) ||
-		slices.Contains(strings.Fields(special), strings.ToLower(s)) {
-		return strconv.Quote(s)
-	}
-	return s
-}
-
-// remark writes a comment of one line: what it quotes may be any text.
-func remark(text string) string {
-	return "# " + strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r == 0x2028 || r == 0x2029 || r >= 0x80 && r < 0xa0 {
-			return '?'
-		}
-		return r
-	}, text) + "\n"
-}
-
-func header(kind, namespace, name string) string {
-	out := fmt.Sprintf("apiVersion: %s\nkind: %s\nmetadata:\n  name: %s\n", syntax.APIVersion, kind, quoted(name))
-	if namespace != "" {
-		out += "  namespace: " + quoted(namespace) + "\n"
-	}
-	return out + "spec:\n"
 }
 
 // yaml writes the gateway.
@@ -53,9 +23,9 @@ func (g Gateway) yaml(defaultAction model.Verdict) string {
 	if g.AllowAny {
 		outbound = "AllowAny"
 	}
-	return remark("Made up by `sallyport import`: see to the listeners, and say in `nodes` who may fetch this.") +
-		header("EgressGateway", "", g.Name) +
-		"  trustDomain: " + quoted(g.TrustDomain) + "\n" +
+	return layout.Remark("Made up by `sallyport import`: see to the listeners, and say in `nodes` who may fetch this.") +
+		layout.Header("EgressGateway", "", g.Name) +
+		"  trustDomain: " + layout.Scalar(g.TrustDomain) + "\n" +
 		"  listeners:\n" +
 		"  - {name: mtls, port: 15443, protocol: MutualTLS}\n" +
 		"  - {name: http, port: 15080, protocol: HTTP}\n" +
@@ -66,7 +36,7 @@ func (g Gateway) yaml(defaultAction model.Verdict) string {
 // yaml writes the Destination.
 func (d *nativeDestination) yaml() string {
 	var b strings.Builder
-	b.WriteString(remark(d.from) + header("Destination", d.namespace, d.name))
+	b.WriteString(layout.Remark(d.from) + layout.Header("Destination", d.namespace, d.name))
 	b.WriteString("  hosts:" + list("  ", patterns(d.hosts)))
 	dial := d.at.Dial
 	if dial.Port != 443 {
@@ -80,7 +50,7 @@ func (d *nativeDestination) yaml() string {
 		}
 		b.WriteString("  resolve:\n    addresses:" + list("    ", addresses))
 	case dial.Host != "":
-		b.WriteString("  resolve:\n    host: " + quoted(dial.Host) + "\n")
+		b.WriteString("  resolve:\n    host: " + layout.Scalar(dial.Host) + "\n")
 	}
 	if o := dial.Originate; o != nil {
 		b.WriteString("  tls: Originate\n")
@@ -88,10 +58,10 @@ func (d *nativeDestination) yaml() string {
 			b.WriteString("  originate:\n")
 		}
 		if o.Roots != "" {
-			b.WriteString("    roots: " + quoted(o.Roots) + "\n")
+			b.WriteString("    roots: " + layout.Scalar(o.Roots) + "\n")
 		}
 		if len(o.SubjectAltNames) > 0 {
-			b.WriteString("    subjectAltNames:" + list("    ", each(o.SubjectAltNames, quoted)))
+			b.WriteString("    subjectAltNames:" + list("    ", each(o.SubjectAltNames, layout.Scalar)))
 		}
 	}
 	if to := d.at.ExportTo; to != nil {
@@ -99,7 +69,7 @@ func (d *nativeDestination) yaml() string {
 			if ns == d.namespace {
 				return `"."`
 			}
-			return quoted(ns)
+			return layout.Scalar(ns)
 		})
 		slices.Sort(namespaces)
 		b.WriteString("  exportTo:" + list("  ", namespaces))
@@ -113,13 +83,13 @@ func (d *nativeDestination) yaml() string {
 // yaml writes the EgressPolicy.
 func (p nativePolicy) yaml() string {
 	var b strings.Builder
-	b.WriteString(remark(p.from) + header("EgressPolicy", "", p.name))
+	b.WriteString(layout.Remark(p.from) + layout.Header("EgressPolicy", "", p.name))
 	if p.audit {
 		b.WriteString("  mode: Audit\n")
 	}
 	b.WriteString("  rules:\n")
 	for _, r := range p.rules {
-		b.WriteString("  " + remark(r.pos.String()))
+		b.WriteString("  " + layout.Remark(r.pos.String()))
 		b.WriteString("  - action: " + r.action.String() + "\n")
 		if len(r.peers) > 0 {
 			b.WriteString("    from:\n")
@@ -153,7 +123,7 @@ func list(indent string, elements []string) string {
 
 func patterns(list []hostname.Pattern) []string {
 	sorted := slices.SortedFunc(slices.Values(list), hostname.Compare)
-	return each(sorted, func(p hostname.Pattern) string { return quoted(p.String()) })
+	return each(sorted, func(p hostname.Pattern) string { return layout.Scalar(p.String()) })
 }
 
 func each[T any](list []T, text func(T) string) []string {

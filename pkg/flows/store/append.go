@@ -80,18 +80,16 @@ func (s *Store) append(ctx context.Context, batch []*flows.Event) error {
 			return err
 		}
 		defer func() { _ = insert.Close() }() // with the transaction
-		sums := make(map[aggregateKey]*Aggregate)
+		all := make(sums)
 		for _, e := range batch {
 			host := hostKey(&e.Flow)
 			if _, err := insert.ExecContext(ctx, now.UnixMicro(), e.Instance, e.SourcePrincipal, host,
 				e.Verdict.String(), string(e.Reason), e.ConnectionEvent, e.JSON); err != nil {
 				return err
 			}
-			if e.Ended() {
-				add(sums, e, host)
-			}
+			all.add(e, host)
 		}
-		if err := addAll(ctx, tx, sums); err != nil {
+		if err := addAll(ctx, tx, all); err != nil {
 			return err
 		}
 		if now.Sub(s.trimmed) < trimEvery {
@@ -113,40 +111,13 @@ func (s *Store) transaction(ctx context.Context, do func(*sql.Tx) error) error {
 	return tx.Commit()
 }
 
-// aggregateKey is what aggregates are told apart by.
-type aggregateKey struct{ group, principal, host, via, verdict, reason, rule, audit string }
-
-func add(sums map[aggregateKey]*Aggregate, e *flows.Event, host string) {
-	key := aggregateKey{
-		group: e.Instance, principal: e.SourcePrincipal, host: host, via: e.Via,
-		verdict: e.Verdict.String(), reason: string(e.Reason), rule: e.Rule,
-	}
-	if e.AuditVerdict != nil {
-		key.audit = e.AuditVerdict.String()
-	}
-	a := sums[key]
-	if a == nil {
-		a = &Aggregate{First: e.Time, Last: e.Time}
-		sums[key] = a
-	}
-	if e.Time.Before(a.First) {
-		a.First = e.Time
-	}
-	if e.Time.After(a.Last) {
-		a.Last = e.Time
-	}
-	a.Count++
-	a.BytesReceived += e.BytesReceived
-	a.BytesSent += e.BytesSent
-}
-
-func addAll(ctx context.Context, tx *sql.Tx, sums map[aggregateKey]*Aggregate) error {
+func addAll(ctx context.Context, tx *sql.Tx, all sums) error {
 	stmt, err := tx.PrepareContext(ctx, addTo)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = stmt.Close() }() // with the transaction
-	for k, a := range sums {
+	for k, a := range all {
 		if _, err := stmt.ExecContext(ctx, k.group, k.principal, k.host, k.via, k.verdict, k.reason, k.rule, k.audit,
 			a.First.UnixMicro(), a.Last.UnixMicro(), a.Count, int64(a.BytesReceived), int64(a.BytesSent)); err != nil {
 			return err

@@ -153,15 +153,16 @@ type Aggregate struct {
 	Verdict model.Verdict `json:"verdict"`
 	Reason  model.Reason  `json:"reason"`
 	Rule    string        `json:"rule,omitempty"`
-	// AuditVerdict is what the verdict would be were the audit policies enforced; nil
-	// if that changes nothing.
+	// AuditVerdict and AuditReason are those of the flows.
 	AuditVerdict *model.Verdict `json:"auditVerdict,omitempty"`
+	AuditReason  model.Reason   `json:"auditReason,omitempty"`
 	// First and Last are when the first and the last of them began.
-	First         time.Time `json:"first"`
-	Last          time.Time `json:"last"`
-	Count         uint64    `json:"count"`
-	BytesReceived uint64    `json:"bytesReceived"`
-	BytesSent     uint64    `json:"bytesSent"`
+	First time.Time `json:"first"`
+	Last  time.Time `json:"last"`
+	// Count is how many ended: 0 if there are only open ones.
+	Count         uint64 `json:"count"`
+	BytesReceived uint64 `json:"bytesReceived"`
+	BytesSent     uint64 `json:"bytesSent"`
 }
 
 // Aggregates are what flows come to, also of flows that are no longer kept; sorted by
@@ -184,20 +185,14 @@ func (s *Store) Aggregates(ctx context.Context, f Filter) ([]Aggregate, error) {
 	var out []Aggregate
 	for rows.Next() {
 		var a Aggregate
-		var verdict, audit string
+		var k aggregateKey
 		var first, last, received, sent int64
-		if err := rows.Scan(&a.Group, &a.Principal, &a.Host, &a.Via, &verdict, &a.Reason, &a.Rule, &audit,
+		if err := rows.Scan(&k.group, &k.principal, &k.host, &k.via, &k.verdict, &k.reason, &k.rule, &k.audit,
 			&first, &last, &a.Count, &received, &sent); err != nil {
 			return nil, err
 		}
-		if err := a.Verdict.UnmarshalText([]byte(verdict)); err != nil {
+		if err := a.set(k); err != nil {
 			return nil, err
-		}
-		if audit != "" {
-			a.AuditVerdict = new(model.Verdict)
-			if err := a.AuditVerdict.UnmarshalText([]byte(audit)); err != nil {
-				return nil, err
-			}
 		}
 		a.First, a.Last = time.UnixMicro(first).UTC(), time.UnixMicro(last).UTC()
 		a.BytesReceived, a.BytesSent = uint64(received), uint64(sent)

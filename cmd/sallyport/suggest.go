@@ -1,0 +1,98 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"sallyport/pkg/flows/store"
+	"sallyport/pkg/hostname"
+	"sallyport/policy"
+	"sallyport/policy/suggest"
+)
+
+// suggestOptions are the flags of `sallyport suggest`.
+type suggestOptions struct {
+	query   flowQuery
+	dir     string
+	folds   []string
+	refused bool
+}
+
+func newSuggest() *cobra.Command {
+	var o suggestOptions
+	cmd := &cobra.Command{
+		Use:   "suggest [FILE...]",
+		Short: "Write a policy that allows what was seen",
+		Long: `Write a policy that allows what workloads were seen to reach: what was allowed, and
+what a gateway in mode Audit let through although it would be refused. What a Deny
+rule or the address guard refused is not in it, and neither is what cannot be named
+by a rule; comments say so. One EgressPolicy is written for each namespace, with how
+often and when each host was seen.
+
+By default a running ` + "`serve`" + ` is asked what the flows of its gateways come to; --store
+reads its database instead. FILE are flows as lines of JSON (` + "`serve --flows`" + `,
+` + "`flows -o json`" + `), or with --policies gateways' own logs; - is standard input.
+
+With --policies only what that policy does not allow yet is written. What is written
+is as narrow as what was seen: hosts become a wildcard only where --fold says so.`,
+		Example: `  sallyport suggest --since 7d --policies policies > observed.yaml
+  sallyport suggest --principal 'cluster.local/ns/shop/*' --fold '*.wikipedia.org'
+  sallyport suggest --store /var/lib/sallyport/flows.db
+  sallyport suggest flows-2026-11.json flows-2026-12.json`,
+		ValidArgsFunction: cobra.FixedCompletions(nil, cobra.ShellCompDirectiveDefault),
+	}
+	o.query.addSource(cmd)
+	flags := cmd.Flags()
+	flags.StringVar(&o.dir, "policies", "", "directory of the policy that there is: only what it does not allow is suggested")
+	_ = cmd.MarkFlagDirname("policies")
+	flags.StringArrayVar(&o.folds, "fold", nil, "write this wildcard, such as *.wikipedia.org, in place of the hosts below it; several times for several")
+	flags.BoolVar(&o.refused, "refused", false, "also what was refused because no rule allows it")
+	cmd.RunE = doing(o.run)
+	return cmd
+}
+
+func (o *suggestOptions) run(cmd *cobra.Command, files []string) error {
+	options := suggest.Options{Refused: o.refused}
+	for _, text := range o.folds {
+		p, err := hostname.ParsePattern(text)
+		if err == nil {
+			err = suggest.CheckFold(p)
+		}
+		if err != nil {
+			return usage("--fold: %v", err)
+		}
+		options.Folds = append(options.Folds, p)
+	}
+	if o.dir != "" {
+		r, err := loadGood(o.dir)
+		if err != nil {
+			return err
+		}
+		options.Model, options.Documents = r.Model, r.Documents
+	}
+	seen, err := o.query.observe(cmd, files, options.Model)
+	if err != nil {
+		return err
+	}
+	seen.sayBad(cmd)
+	all, err := store.Observations(seen.all)
+	if err != nil {
+		return err
+	}
+	text, err := suggest.Suggest(all, options).Text()
+	if err != nil {
+		return err
+	}
+	if len(all) == 0 {
+		cmd.PrintErrln("sallyport: no flows are known, so there is nothing to suggest")
+	}
+	_, err = fmt.Fprint(cmd.OutOrStdout(), text)
+	return err
+}
+
+// loadGood is load for commands that need documents without errors, too.
+func loadGood(dir string) (policy.Result, error) {
+	r := load(dir)
+	return r, r.Diagnostics.Err()
+}

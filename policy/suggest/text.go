@@ -1,0 +1,149 @@
+package suggest
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"sallyport/policy/layout"
+	"sallyport/policy/source"
+)
+
+const (
+	// mostLeft is how many pairs that are left out are named for each reason.
+	mostLeft = 20
+	// mostText is how much of a text from the network is shown, in bytes.
+	mostText = 120
+	// mostNames is how many hosts of a wildcard are named.
+	mostNames = 3
+)
+
+// Text writes the suggestion as a policy file, laid out as `sallyport fmt` does. It is
+// of comments alone if there is no policy.
+func (s Suggestion) Text() (string, error) {
+	var b strings.Builder
+	s.writeHead(&b)
+	for i, p := range s.Policies {
+		if i > 0 {
+			b.WriteString("---\n")
+		}
+		p.write(&b)
+	}
+	if len(s.Policies) == 0 {
+		return b.String(), nil
+	}
+	text := []byte(b.String())
+	var f layout.Formatter
+	out, diags := f.Format(source.File{Path: "suggested.yaml", Data: text, Digest: sha256.Sum256(text)})
+	if err := diags.Err(); err != nil {
+		return "", fmt.Errorf("the suggestion is no policy, which is a defect of this program: %w", err)
+	}
+	return string(out), nil
+}
+
+// writeHead says what this is, and what is not in it.
+func (s Suggestion) writeHead(b *strings.Builder) {
+	say := func(format string, args ...any) { b.WriteString(layout.Remark(fmt.Sprintf(format, args...))) }
+	switch {
+	case s.Pairs > 0:
+		say("Suggested from what was seen: %s of a workload and a host, from %s to %s.", count(s.Pairs, "pair"), moment(s.Use.First), moment(s.Use.Last))
+		say("Read it before it is used: what was seen need not be what is meant.")
+	default:
+		say("Nothing is to be suggested of what was seen.")
+	}
+	if s.Allowed > 0 {
+		say("The policy allows %s already.", count(s.Allowed, "other pair"))
+	}
+	for _, l := range s.Left {
+		say("Left out, %s: %s", count(len(l.Pairs), "pair"), l.Why)
+		for _, p := range l.Pairs[:min(len(l.Pairs), mostLeft)] {
+			at := ""
+			if p.At != "" {
+				at = ", at " + quote(p.At)
+			}
+			say("  %s to %s: %s%s", quote(strings.TrimPrefix(p.Principal, "spiffe://")), quote(p.Host), p.Use.text(), at)
+		}
+		if more := len(l.Pairs) - mostLeft; more > 0 {
+			say("  and %d more", more)
+		}
+	}
+}
+
+func (p Policy) write(b *strings.Builder) {
+	b.WriteString(layout.Header("EgressPolicy", p.Namespace, p.Name))
+	if p.Owner != "" {
+		b.WriteString("  owner: " + strconv.Quote(p.Owner) + "\n")
+	}
+	b.WriteString("  rules:\n")
+	for _, r := range p.Rules {
+		b.WriteString("  - action: Allow\n    from:\n")
+		for _, peer := range r.From {
+			if peer.ServiceAccount != "" {
+				b.WriteString("    - {serviceAccount: " + layout.Scalar(peer.ServiceAccount) + "}\n")
+			} else {
+				b.WriteString("    - {principal: " + layout.Scalar(peer.Principal) + "}\n")
+			}
+		}
+		b.WriteString("    to:\n    - hosts:\n")
+		for _, g := range r.To {
+			b.WriteString("      - " + layout.Scalar(g.Pattern.String()) + " " + layout.Remark(g.text()))
+		}
+	}
+}
+
+// text says how often the host was seen.
+func (g Grant) text() string {
+	out := g.Use.text()
+	if g.Pattern.IsWildcard() {
+		var names []string
+		for _, n := range g.Names[:min(len(g.Names), mostNames)] {
+			names = append(names, string(n))
+		}
+		out += ": " + strings.Join(names, ", ")
+		if more := len(g.Names) - mostNames; more > 0 {
+			out += fmt.Sprintf(" and %d more", more)
+		}
+	}
+	return out
+}
+
+// text is for a comment.
+func (u Use) text() string {
+	out := "open"
+	if u.Count > 0 {
+		out = count(int(u.Count), "time")
+	}
+	switch {
+	case u.WouldBe && u.Would == u.Count:
+		out += ", which would be refused"
+	case u.Would > 0:
+		out += fmt.Sprintf(", %d of which would be refused", u.Would)
+	}
+	if u.Plain {
+		out += ", by plain HTTP: needs a Destination with `tls: Originate`"
+	}
+	if first, last := moment(u.First), moment(u.Last); first != last {
+		return out + ", " + first + " to " + last
+	}
+	return out + ", " + moment(u.Last)
+}
+
+// quote is text from the network for a comment: it cannot end that, nor look like
+// anything else.
+func quote(s string) string {
+	if len(s) > mostText {
+		return strconv.QuoteToASCII(s[:mostText]) + "…"
+	}
+	return strconv.QuoteToASCII(s)
+}
+
+func moment(t time.Time) string { return t.UTC().Format("2006-01-02T15:04Z") }
+
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return strconv.Itoa(n) + " " + noun + "s"
+}
