@@ -143,7 +143,7 @@ type world struct {
 func gatewayDocument(t *rapid.T, name string) string {
 	return fmt.Sprintf("apiVersion: sallyport.dev/v1\nkind: EgressGateway\nmetadata: {name: %s}\nspec:\n  trustDomain: %s\n  listeners:\n  - {name: in, port: 15443, protocol: %s}\n%s%s",
 		name, oneOf(t, "trust domain", "cluster.local", "cluster.local", "other.test"), oneOf(t, "protocol", "MutualTLS", "HTTP"),
-		oneOf(t, "outbound", "", "", "  outbound: AllowAny\n"), oneOf(t, "default", "", "", "  defaultAction: Allow\n"))
+		oneOf(t, "outbound", "", "", "  outbound: AllowAny\n")+oneOf(t, "mode", "", "", "  mode: Audit\n"), oneOf(t, "default", "", "", "  defaultAction: Allow\n"))
 }
 
 func newWorld(t *rapid.T) *world {

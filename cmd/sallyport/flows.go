@@ -21,8 +21,11 @@ type flowsOptions struct {
 	dir     string
 	follow  bool
 	refused bool
-	query   flowQuery
-	output  *format
+	// wouldBeRefused is what was let through, and enforcing everything would refuse.
+	wouldBeRefused bool
+
+	query  flowQuery
+	output *format
 }
 
 func newFlows() *cobra.Command {
@@ -44,6 +47,7 @@ has changed since, that is said, and no reason is made up.`,
   sallyport flows --principal 'cluster.local/ns/default/*' --since 1h
   sallyport flows --host '*.wikipedia.org' -o table
   sallyport flows --aggregate --verdict Deny -o json
+  sallyport flows --aggregate --would-be-refused
   sallyport flows --store /var/lib/sallyport/flows.db --since 24h -o table
 
   sallyport flows --policies examples/wikipedia /var/log/envoy/access.log
@@ -56,6 +60,7 @@ has changed since, that is said, and no reason is made up.`,
 	_ = cmd.MarkFlagDirname("policies")
 	cmd.Flags().BoolVarP(&o.follow, "follow", "f", false, "go on as flows come; of a file also when it is rotated, and the policy changes")
 	cmd.Flags().BoolVar(&o.refused, "refused", false, "only the refused connections")
+	cmd.Flags().BoolVar(&o.wouldBeRefused, "would-be-refused", false, "only what was let through in mode Audit and would be refused in mode Enforce")
 	asked := o.query.add(cmd)
 	o.output = outputFlag(cmd, "text", "json", "table")
 	cmd.RunE = doing(func(cmd *cobra.Command, args []string) error {
@@ -85,7 +90,7 @@ func (o *flowsOptions) readLog(cmd *cobra.Command, args []string) error {
 	if o.follow {
 		current = (&followed{dir: o.dir, model: m, loaded: time.Now()}).current
 	}
-	p := flowPrinter{w: cmd.OutOrStdout(), form: o.output.value, refusedOnly: o.refused}
+	p := flowPrinter{w: cmd.OutOrStdout(), form: o.output.value, refusedOnly: o.refused, wouldOnly: o.wouldBeRefused}
 	path := "-"
 	if len(args) > 0 {
 		path = args[0]
@@ -128,6 +133,7 @@ type flowPrinter struct {
 	// form is text, json or table.
 	form        string
 	refusedOnly bool
+	wouldOnly   bool
 	// bad counts the lines that are none of a gateway's; what was wrong with the
 	// first, and with the latest.
 	bad               int
@@ -144,7 +150,7 @@ func (p *flowPrinter) line(line []byte, m *model.Model) error {
 		p.lastBad = err
 		return nil
 	}
-	if !ok || p.refusedOnly && !f.Refused() {
+	if !ok || p.refusedOnly && !f.Refused() || p.wouldOnly && !f.WouldBeRefused() {
 		return nil
 	}
 	return p.print(f)

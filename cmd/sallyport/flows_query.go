@@ -63,6 +63,9 @@ func (q *flowQuery) run(cmd *cobra.Command, o flowsOptions) error {
 		}
 		f.Verdict = model.Deny.String()
 	}
+	if f.WouldBeRefused = o.wouldBeRefused; o.refused && o.wouldBeRefused {
+		return usage("--refused and --would-be-refused leave nothing: what would be refused was let through")
+	}
 	if err := q.within(&f); err != nil {
 		return err
 	}

@@ -51,6 +51,7 @@ func Attribute(r EnvoyRecord, g *model.Gateway) Flow {
 		f.Revoked = g != nil && now.Verdict != model.Allow
 	}
 	f.audit(now)
+	f.enforced(r, now, g)
 	return f
 }
 
@@ -71,6 +72,9 @@ func (f *Flow) grant(r EnvoyRecord, g *model.Gateway) bool {
 	}
 	if chain.Rule == nil {
 		f.Reason = model.DefaultAction
+		if chain.Audit {
+			f.Reason = model.AuditMode
+		}
 		f.defaultAction(g)
 		return true
 	}
@@ -162,13 +166,48 @@ func (f *Flow) audit(now model.Decision) {
 		return
 	}
 	for _, rule := range now.Audit {
-		f.Audit = append(f.Audit, AuditFinding{
-			Rule: rule.ID.String(), Action: rule.Action, File: rule.Origin.File, Line: rule.Origin.Line,
-		})
+		f.Audit = append(f.Audit, *finding(rule))
 	}
 	f.Audit = slices.Clip(f.Audit)
 	if now.Verdict == f.Verdict && now.AuditVerdict != f.Verdict {
-		verdict := now.AuditVerdict
-		f.AuditVerdict, f.AuditReason = &verdict, now.AuditReason
+		f.would(now.AuditVerdict, now.AuditReason, now.AuditRule)
 	}
+}
+
+func (f *Flow) would(verdict model.Verdict, reason model.Reason, rule *model.Rule) {
+	f.AuditVerdict, f.AuditReason, f.AuditBy = &verdict, reason, nil
+	if rule != nil {
+		f.AuditBy = finding(rule)
+	}
+}
+
+func finding(r *model.Rule) *AuditFinding {
+	return &AuditFinding{Rule: r.ID.String(), Action: r.Action, File: r.Origin.File, Line: r.Origin.Line}
+}
+
+// enforced adds to what a group in mode Audit let through what mode Enforce would have
+// said. Envoy said whether that was a refusal, by the chain; the policy in force now, if
+// it says the same, why.
+func (f *Flow) enforced(r EnvoyRecord, now model.Decision, g *model.Gateway) {
+	if f.Verdict != model.Allow {
+		return
+	}
+	if chain, err := translate.ParseGrantName(r.Chain); err != nil || !chain.Audit && (g == nil || !g.AuditOnly) {
+		return
+	}
+	var verdict model.Verdict
+	var reason model.Reason
+	var rule *model.Rule
+	if g != nil {
+		verdict, reason, rule = g.Enforced(now)
+	}
+	switch {
+	case f.Reason != model.AuditMode:
+		verdict, reason, rule = model.Allow, f.Reason, nil // the flow's own rule says it
+	case g == nil:
+		verdict, reason = model.Deny, UnknownGateway
+	case verdict == model.Allow:
+		verdict, reason, rule = model.Deny, PolicyChanged, nil
+	}
+	f.would(verdict, reason, rule)
 }

@@ -78,9 +78,12 @@ type Flow struct {
 	// Audit are the rules in audit mode that match.
 	Audit []AuditFinding `json:"audit,omitempty"`
 	// AuditVerdict is what the verdict would be were the audit policies
-	// enforced, and AuditReason why; nil and empty if that changes nothing.
+	// enforced, and AuditReason why; nil and empty if that changes nothing. Of what a
+	// group in mode Audit let through it is always what mode Enforce would say.
 	AuditVerdict *model.Verdict `json:"auditVerdict,omitempty"`
 	AuditReason  model.Reason   `json:"auditReason,omitempty"`
+	// AuditBy is the rule that would decide, if one would.
+	AuditBy *AuditFinding `json:"auditBy,omitempty"`
 }
 
 // AuditFinding is one rule in audit mode that matches a connection.
@@ -89,6 +92,12 @@ type AuditFinding struct {
 	Action model.Verdict `json:"action"`
 	File   string        `json:"file,omitempty"`
 	Line   int           `json:"line,omitempty"`
+}
+
+// WouldBeRefused reports whether the connection was let through, and enforcing
+// everything would have refused it.
+func (f Flow) WouldBeRefused() bool {
+	return f.Verdict == model.Allow && f.AuditVerdict != nil && *f.AuditVerdict != model.Allow
 }
 
 // Refused reports whether the policy refused the connection.

@@ -113,8 +113,15 @@ func (f Flow) writeAudit(b *strings.Builder) {
 			fmt.Fprintf(b, " at %s:%d", escape(a.File), a.Line)
 		}
 	}
-	if f.AuditVerdict != nil {
-		fmt.Fprintf(b, "; enforced, this would be %s", *f.AuditVerdict)
+	if f.AuditVerdict == nil || *f.AuditVerdict == f.Verdict {
+		return
+	}
+	fmt.Fprintf(b, "; enforced, this would be %s", *f.AuditVerdict)
+	if f.AuditReason != "" {
+		fmt.Fprintf(b, ": %s", escape(string(f.AuditReason)))
+	}
+	if by := f.AuditBy; by != nil {
+		fmt.Fprintf(b, " by %s at %s:%d", escape(by.Rule), escape(by.File), by.Line)
 	}
 }
 

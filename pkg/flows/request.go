@@ -32,6 +32,13 @@ func (f *Flow) request(r EnvoyRecord, g *model.Gateway) {
 		f.allowedRequest(r, now, g)
 	}
 	f.audit(now)
+	if g != nil && g.AuditOnly && f.Verdict == model.Allow && !f.Revoked {
+		verdict, reason, rule := g.Enforced(now)
+		if f.Reason != model.AuditMode {
+			rule = nil // the flow's own rule says it
+		}
+		f.would(verdict, reason, rule)
+	}
 }
 
 // viaOf is the way of asking of a request's method, as Flow.Via has it.

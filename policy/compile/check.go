@@ -43,6 +43,9 @@ func (c *compiler) checkGateways() {
 			"add one with `kind: EgressGateway`, the gateways' --service-cluster as its metadata.name, and spec.trustDomain and spec.listeners")
 	}
 	for _, g := range c.docs.Gateways {
+		if g.Mode == syntax.Audit {
+			c.diags.Warnf(g.Pos, "audit-mode", "EgressGateway %s is in mode Audit: what the policy refuses is let through, and logged", g.Name)
+		}
 		mapped := netip.MustParsePrefix("::ffff:0:0/96")
 		for _, p := range g.Addresses.Allow {
 			if p.Overlaps(mapped) {

@@ -117,6 +117,7 @@ func newGateway(doc *syntax.EgressGateway) *model.Gateway {
 		Name:          doc.Name,
 		Origin:        doc.Pos,
 		TrustDomain:   doc.TrustDomain,
+		AuditOnly:     doc.Mode == syntax.Audit,
 		AllowAny:      doc.AllowAny,
 		DefaultAction: doc.DefaultAction,
 		DNS:           doc.DNS,

@@ -140,7 +140,7 @@ func runTest(g *model.Gateway, set testSet, t syntax.Test, principal string) Tes
 		Request: model.Request{Principal: principal, Way: t.Via, Host: t.Host, Port: t.Port},
 		Expect:  t.Expect, ExpectReason: t.ExpectReason, ExpectRule: t.ExpectRule, Audit: set.audit,
 	}
-	d := g.Answer(r.Request)
+	d := g.Enforcing().Answer(r.Request) // a test says what the policy means
 	r.Got, r.Reason, r.Rule = d.Verdict, d.Reason, d.Rule
 	if r.Audit && d.AuditVerdict != d.Verdict {
 		r.Got, r.Reason, r.Rule = d.AuditVerdict, d.AuditReason, d.AuditRule

@@ -25,6 +25,7 @@ func TestEveryFieldIsConsidered(t *testing.T) {
 			"Name", "Origin", // which, and where
 			"TrustDomain", "Listeners", "Nodes", "Certificates", // settings
 			"AllowAny", "DefaultAction", "HasAllowPolicy", // verdicts
+			"AuditOnly",                                                       // settings
 			"DNS", "Addresses", "Limits", "AccessLog", "LogStream", "Rollout", // settings
 			"Entries",
 			"Audit",               // settings

@@ -14,8 +14,9 @@ import (
 	"sallyport/policy/model"
 )
 
-// ask is a verdict as the gateway itself gives it.
+// ask is a verdict as the gateway itself gives it in mode Enforce.
 func ask(g *model.Gateway, w model.Way, principal string, name hostname.Name) model.Decision {
+	g = g.Enforcing()
 	switch w {
 	case model.WayTLS:
 		return g.Decide(principal, name)

@@ -78,6 +78,9 @@ func authorities(c model.Certificates) string {
 func (c *comparison) defaults() []Setting {
 	b, a := c.before, c.after
 	var out []Setting
+	if b.AuditOnly != a.AuditOnly {
+		out = append(out, Setting{What: "mode", Before: mode(b), After: mode(a), Effect: towards(a.AuditOnly), Why: "whether anything is refused that the policy refuses"})
+	}
 	if b.AllowAny != a.AllowAny {
 		out = append(out, Setting{What: "outbound", Before: outbound(b), After: outbound(a), Effect: towards(a.AllowAny), Why: "whether hosts are reached that nothing registers"})
 	}
@@ -93,6 +96,13 @@ func towards(wider bool) Effect {
 		return Widened
 	}
 	return Narrowed
+}
+
+func mode(g *model.Gateway) string {
+	if g.AuditOnly {
+		return "Audit"
+	}
+	return "Enforce"
 }
 
 func outbound(g *model.Gateway) string {

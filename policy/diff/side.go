@@ -48,16 +48,17 @@ type side struct {
 	entry   *model.Entry   // the one that decides; nil: none covers the region
 }
 
-// decide puts a question to the policy.
+// decide puts a question to the policy. What it means is compared, also where it is
+// not enforced: that is a setting.
 func (s side) decide(w model.Way, principal string, name hostname.Name) model.Decision {
 	switch {
 	case s.gateway == nil:
 		return model.Decision{Reason: NoGateway}
 	case w == model.WayTLS:
-		return s.gateway.Decide(principal, name)
+		return s.gateway.DecideEnforced(model.ViaTLS, principal, name)
 	default:
 		authority := model.Request{Way: w, Host: name}.Authority()
-		return s.gateway.DecideRequest(principal, w == model.WayConnect, authority)
+		return s.gateway.Enforcing().DecideRequest(principal, w == model.WayConnect, authority)
 	}
 }
 

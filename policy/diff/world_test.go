@@ -95,6 +95,7 @@ func drawGateway(t *rapid.T) *syntax.EgressGateway {
 	g := &syntax.EgressGateway{Meta: syntax.Meta{Name: "egress"}}
 	g.TrustDomain = rapid.SampledFrom([]string{"td", "td", "td", "td2"}).Draw(t, "trustDomain")
 	g.AllowAny = rapid.Bool().Draw(t, "allowAny")
+	g.Mode = rapid.SampledFrom([]syntax.Mode{syntax.Enforce, syntax.Enforce, syntax.Audit}).Draw(t, "mode")
 	g.DefaultAction = genVerdict.Draw(t, "defaultAction")
 	g.Listeners = []syntax.Listener{{Listener: model.Listener{Name: "mtls", Port: 1, Protocol: model.MutualTLS}}}
 	if rapid.Bool().Draw(t, "sources") {

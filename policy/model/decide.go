@@ -63,6 +63,8 @@ func (r Reason) Explanation() string {
 		return "Allow policies apply to the gateway, and none of their rules matches"
 	case DefaultAction:
 		return "no Allow policy applies to the gateway, so its defaultAction decides"
+	case AuditMode:
+		return "the gateway is in mode Audit, and lets through what it would refuse"
 	case BadIdentity:
 		return "the client certificate does not have exactly one SPIFFE ID of the trust domain, with /ns/ only as in /ns/NAMESPACE/sa/NAME"
 	case BadAuthority:
@@ -89,7 +91,8 @@ type Decision struct {
 	Audit []*Rule
 	// AuditVerdict and AuditReason are what the answer would be were the audit
 	// policies enforced. If that would not change the verdict, they are Verdict
-	// and Reason, and AuditRule is nil.
+	// and Reason, and AuditRule is nil. Of a group in mode Audit they are the answer
+	// that it would give in mode Enforce, and AuditRule the rule that decides then.
 	AuditVerdict Verdict
 	AuditReason  Reason
 	// AuditRule is the audit rule that would change the verdict. It is nil also
@@ -128,6 +131,9 @@ func (g *Gateway) DecideVia(via Via, principal string, name hostname.Name) Decis
 		})
 	}
 	g.decideAudit(&d, via, principal, name)
+	if g.AuditOnly {
+		return d.onlyAudited()
+	}
 	return d
 }
 
@@ -135,7 +141,8 @@ func (g *Gateway) DecideVia(via Via, principal string, name hostname.Name) Decis
 // translation: those that are exactly class.Value, or those that have the
 // prefix class.Value and no longer prefix (nor exact value) that the entry
 // tells apart, or everyone else. It must not be asked about entries with rules
-// whose Who is set (see Entry.HasWho): those do not have classes.
+// whose Who is set (see Entry.HasWho): those do not have classes. In mode Audit it is
+// what mode Enforce would decide.
 func (g *Gateway) DecideClass(entry *Entry, via Via, class PrincipalMatch) Decision {
 	return g.decide(entry, via, matcher{
 		match: func(m PrincipalMatch) bool { return m.Covers(class) },

@@ -25,7 +25,7 @@ func (g *Gateway) ExplainWire(principal, serverName string) Trace {
 func (g *Gateway) explainTLS(principal, host string, name hostname.Name, err error) Trace {
 	t := Trace{
 		Gateway: g.Name, Principal: principal, Host: host,
-		HasAllowPolicy: g.HasAllowPolicy, DefaultAction: g.DefaultAction,
+		HasAllowPolicy: g.HasAllowPolicy, DefaultAction: g.DefaultAction, AuditOnly: g.AuditOnly,
 		Rules: []TraceRule{},
 	}
 	if g.turnedAway(&t) {
@@ -65,14 +65,30 @@ func (t *Trace) explain(g *Gateway, via Via, d Decision, name hostname.Name) {
 			excepting = append(excepting, e)
 		}
 	}
+	enforced := d
+	enforced.Verdict, enforced.Reason, enforced.Rule = g.Enforced(d)
 	if d.Entry != nil {
 		t.explainEntry(g, d, principal, name)
-		t.explainRules(d, via, principal, excepting)
+		t.explainRules(enforced, via, principal, excepting)
+		if t.Rule != nil && d.Rule == nil {
+			t.wouldDecide()
+		}
 	}
-	if d.Reason == NotRegistered {
+	if enforced.Reason == NotRegistered {
 		t.Similar = g.similar(name)
 	}
 	t.explainAudit(g, d, via, principal, name)
+}
+
+// wouldDecide is of a rule that would decide, did the gateway enforce anything.
+func (t *Trace) wouldDecide() {
+	for i := range t.Rules {
+		if r := &t.Rules[i]; r.Decided {
+			r.Decided = false
+			r.Why += "; it would decide in mode Enforce"
+		}
+	}
+	t.Rule = nil
 }
 
 func (t *Trace) explainEntry(g *Gateway, d Decision, principal string, name hostname.Name) {

@@ -117,7 +117,7 @@ type RequestTrace struct {
 func (g *Gateway) ExplainRequest(principal string, way Way, authority string) RequestTrace {
 	request := Trace{
 		Gateway: g.Name, Principal: principal, Host: authority,
-		HasAllowPolicy: g.HasAllowPolicy, DefaultAction: g.DefaultAction,
+		HasAllowPolicy: g.HasAllowPolicy, DefaultAction: g.DefaultAction, AuditOnly: g.AuditOnly,
 		Rules: []TraceRule{},
 	}
 	if g.turnedAway(&request) {

@@ -64,6 +64,9 @@ type Gateway struct {
 	Origin      diag.Position
 	TrustDomain string
 	Listeners   []Listener
+	// AuditOnly is mode Audit: what the rest of the gateway says is evaluated and logged,
+	// and nothing is refused by it. See audit_only.go.
+	AuditOnly bool
 	// AllowAny forwards hosts that nothing registers, subject to the rules
 	// on "*". Otherwise they are refused (RegistryOnly).
 	AllowAny bool

@@ -18,6 +18,9 @@ const (
 // that of the request line or the Host field. What is inside a CONNECT tunnel is
 // decided on once more, by its server name (DecideWire).
 func (g *Gateway) DecideRequest(principal string, connect bool, authority string) Decision {
+	if g.AuditOnly {
+		return g.auditRequest(principal, connect, authority)
+	}
 	name, port, ok := splitAuthority(authority)
 	if !ok {
 		return Decision{Reason: BadAuthority, AuditReason: BadAuthority}
@@ -34,16 +37,22 @@ func (g *Gateway) DecideRequest(principal string, connect bool, authority string
 	case NotExported, DenyRule:
 		return d
 	}
-	reason := Reason("")
-	switch {
-	case !portAllowed(connect, port, d.Entry.Dial.Port):
-		reason = PortNotAllowed
-	case !connect && d.Entry.Dial.Originate == nil:
-		reason = NotOriginated
-	default:
-		return d
+	if reason := d.Entry.Dial.refuses(connect, port); reason != "" {
+		return Decision{Reason: reason, AuditReason: reason, Entry: d.Entry, Audit: d.Audit}
 	}
-	return Decision{Reason: reason, AuditReason: reason, Entry: d.Entry, Audit: d.Audit}
+	return d
+}
+
+// refuses is why there is no way for a request, if there is none.
+func (d Dial) refuses(connect bool, port uint16) Reason {
+	switch {
+	case !portAllowed(connect, port, d.Port):
+		return PortNotAllowed
+	case !connect && d.Originate == nil:
+		return NotOriginated
+	default:
+		return ""
+	}
 }
 
 // portAllowed reports whether a request may name the port; 0 is none. The

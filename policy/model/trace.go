@@ -35,8 +35,11 @@ type Trace struct {
 	// tried, Deny before Allow, and then those that except it.
 	Rules []TraceRule `json:"rules"`
 	// HasAllowPolicy says that defaultAction has no say.
-	HasAllowPolicy bool    `json:"hasAllowPolicy"`
-	DefaultAction  Verdict `json:"defaultAction"`
+	HasAllowPolicy bool `json:"hasAllowPolicy"`
+	// AuditOnly says that the gateway is in mode Audit: Audit has what it would decide in
+	// mode Enforce.
+	AuditOnly     bool    `json:"auditOnly,omitempty"`
+	DefaultAction Verdict `json:"defaultAction"`
 	// Dial is where an allowed connection is taken; nil if the host is not
 	// registered.
 	Dial *TraceDial `json:"dial,omitempty"`
@@ -98,8 +101,8 @@ type TraceDial struct {
 
 // TraceAudit says what the policies in mode Audit find.
 type TraceAudit struct {
-	// Verdict and Reason are what they would be were those policies enforced,
-	// and Rule the rule that would change them.
+	// Verdict and Reason are what they would be were those policies enforced, or the
+	// gateway, and Rule the rule that would change them.
 	Verdict Verdict `json:"verdict"`
 	Reason  Reason  `json:"reason"`
 	Rule    string  `json:"rule,omitempty"`

@@ -125,7 +125,11 @@ func (r TraceRule) line() string {
 }
 
 func (t Trace) writeDefault(b *strings.Builder) {
-	if t.HasAllowPolicy {
+	switch {
+	case t.AuditOnly:
+		step(b, "otherwise", "Allow, because the gateway is in mode Audit")
+		return
+	case t.HasAllowPolicy:
 		step(b, "otherwise", "Deny, because the gateway has an Allow policy")
 		return
 	}
@@ -136,7 +140,15 @@ func (t Trace) writeAudit(b *strings.Builder) {
 	for i, r := range t.Audit.Rules {
 		step(b, label(i, "audit"), r.line())
 	}
-	if t.Audit.Verdict != t.Verdict {
+	switch {
+	case t.Audit.Verdict == t.Verdict:
+	case t.AuditOnly:
+		by := t.Audit.Reason.Explanation()
+		if t.Audit.Rule != "" {
+			by += ", " + t.Audit.Rule
+		}
+		step(b, "enforced", fmt.Sprintf("in mode Enforce, this would be %s: %s", t.Audit.Verdict, by))
+	default:
 		step(b, "enforced", fmt.Sprintf("were the audit policies enforced, this would be %s: %s", t.Audit.Verdict, t.Audit.Reason.Explanation()))
 	}
 }

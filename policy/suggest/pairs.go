@@ -213,7 +213,7 @@ func (p *pair) decided(m *model.Model) (model.Decision, bool) {
 	allowed := true
 	for _, g := range gateways {
 		for _, via := range p.vias() {
-			d := g.DecideVia(via, p.principal, p.name)
+			d := g.DecideEnforced(via, p.principal, p.name)
 			if d.Reason == model.AllowRule {
 				continue
 			}

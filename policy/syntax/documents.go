@@ -135,6 +135,7 @@ type EgressGateway struct {
 	Meta
 	TrustDomain   string
 	Listeners     []Listener
+	Mode          Mode
 	AllowAny      bool // outbound: AllowAny
 	DefaultAction model.Verdict
 	DNS           model.DNS

@@ -15,6 +15,10 @@ func egressGateway() object[EgressGateway] {
 		{word: "AllowAny", doc: `they are forwarded, subject to rules on "*"`, v: true},
 	}
 	defaults := verdicts("the connection is allowed", "the connection is refused")
+	modes := []choice[Mode]{
+		{word: "Enforce", doc: "what the policy refuses is refused", v: Enforce},
+		{word: "Audit", doc: "it is let through, and the log says that it would be refused", v: Audit},
+	}
 	spec := object[EgressGateway]{
 		what: "the spec of an EgressGateway",
 		fields: []field[EgressGateway]{
@@ -22,6 +26,8 @@ func egressGateway() object[EgressGateway] {
 				func(g *EgressGateway, s string, _ *node) { g.TrustDomain = s }).must(),
 			bind("listeners", "Where workloads come in.", listOf[Listener]{element: listener().value(), least: 1}.value(),
 				func(g *EgressGateway, l []Listener, _ *node) { g.Listeners = l }).must(),
+			bind("mode", "Whether the gateway enforces anything."+choicesDoc(modes), oneOf("the mode", modes...),
+				func(g *EgressGateway, m Mode, _ *node) { g.Mode = m }).or("Enforce"),
 			bind("outbound", "What happens to hosts that nothing registers."+choicesDoc(outbound), oneOf("outbound", outbound...),
 				func(g *EgressGateway, any bool, _ *node) { g.AllowAny = any }).or("RegistryOnly"),
 			bind("defaultAction", "What happens where no Allow policy applies at all."+choicesDoc(defaults), oneOf("defaultAction", defaults...),

@@ -47,6 +47,7 @@ func gateway() *rapid.Generator[*syntax.EgressGateway] {
 		g := &syntax.EgressGateway{
 			Meta:          syntax.Meta{Name: "egress", Pos: diag.Position{File: "gateway.yaml", Line: 1, Column: 1}},
 			TrustDomain:   trustDomain,
+			Mode:          rapid.SampledFrom([]syntax.Mode{syntax.Enforce, syntax.Enforce, syntax.Enforce, syntax.Audit}).Draw(t, "mode"),
 			AllowAny:      rapid.IntRange(0, 3).Draw(t, "AllowAny") == 0,
 			DefaultAction: rapid.SampledFrom([]model.Verdict{model.Deny, model.Allow}).Draw(t, "defaultAction"),
 			DNS: model.DNS{

@@ -53,7 +53,7 @@ func TestEnvoyAnswers(t *testing.T) {
 		s.shown = show(requestDocuments())
 		if i > 0 {
 			g = rapid.Custom(func(t *rapid.T) *model.Gateway {
-				docs := originating().Draw(t, "documents")
+				docs := onOtherPorts(originating().Draw(t, "documents"))
 				s.shown = show(docs)
 				return compiled(t, docs)
 			}).Example(seed + i)

@@ -370,7 +370,7 @@ func originatesEverything(docs *syntax.Documents) bool {
 // coversEverything reports whether there is an entry for "*".
 func coversEverything(docs *syntax.Documents) bool {
 	is := func(h syntax.Host) bool { return h.Pattern.IsAny() }
-	if docs.Gateways[0].AllowAny {
+	if docs.Gateways[0].AllowAny || docs.Gateways[0].Mode == syntax.Audit {
 		return true
 	}
 	for _, p := range docs.Policies {

@@ -2,6 +2,7 @@ package differential
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -63,6 +64,9 @@ func admittedTo(stage string, via model.Via, g *model.Gateway, envoy *reader.Gat
 				if via == model.ViaHTTP && (d.Entry == nil || d.Entry.Dial.Originate == nil) {
 					continue // the two stages before this one refuse it, whosoever asks
 				}
+				if d.Verdict != model.Allow && sharedAndElsewhere(at, envoy, name) {
+					continue
+				}
 				if d.Verdict != model.Allow {
 					return fmt.Sprintf("%v admits %q to %s: %s", at, principal, name, describe(d)), nil
 				}
@@ -80,4 +84,17 @@ func admittedTo(stage string, via model.Via, g *model.Gateway, envoy *reader.Gat
 		}
 	}
 	return "", nil
+}
+
+// sharedAndElsewhere is of a chain that a bucket has for all that mode Audit lets
+// through in it, and a name of another bucket, which is not told apart by it.
+func sharedAndElsewhere(at reader.Step, envoy *reader.Gateway, name string) bool {
+	if !strings.HasSuffix(at.Chain, "|audit-mode|shared") {
+		return false
+	}
+	v, err := envoy.Connect(reader.Connection{
+		Entry: "entry/anyone", Source: netip.MustParseAddrPort("203.0.113.1:40000"), Hello: &reader.Hello{ServerName: name},
+	}, publicAddresses)
+	_, bucket, _ := strings.Cut(at.Listener, "/")
+	return err == nil && v.Last().Listener != "policy/"+bucket
 }

@@ -186,29 +186,39 @@ func compare(g *model.Gateway, c caller, name string, v reader.Verdict) string {
 
 func compareGrant(d model.Decision, name string, v reader.Verdict) string {
 	part := strings.Split(v.Last().Chain, "|")
-	if len(part) != 3 || part[0] != d.Entry.Pattern.String() {
-		return "another pattern's chain"
+	pattern, dial := "*", model.Dial{Port: 443}
+	if d.Entry != nil {
+		pattern, dial = d.Entry.Pattern.String(), d.Entry.Dial
 	}
 	rule := "default-action"
-	if d.Rule != nil {
+	switch {
+	case d.Rule != nil:
 		rule = d.Rule.ID.String()
+	case d.Reason == model.AuditMode:
+		rule = "audit-mode"
+		if len(part) > 0 && part[0] == "*" {
+			pattern = "*" // those that are reached as they are asked for share a chain
+		}
+	}
+	if len(part) != 3 || part[0] != pattern {
+		return "another pattern's chain"
 	}
 	if part[1] != rule {
 		return "another rule's chain"
 	}
 	host, addresses := strings.ToLower(name), publicAddresses("")
-	if d.Entry.Dial.Host != "" {
-		host = d.Entry.Dial.Host
+	if dial.Host != "" {
+		host = dial.Host
 	}
 	asked := []string{host}
-	if len(d.Entry.Dial.Addresses) > 0 {
-		host, asked, addresses = "", nil, d.Entry.Dial.Addresses
+	if len(dial.Addresses) > 0 {
+		host, asked, addresses = "", nil, dial.Addresses
 	}
 	if v.Host != host || !slices.Equal(v.Asked, asked) {
 		return "another host"
 	}
 	for _, a := range v.Dialled {
-		if a.Port() != d.Entry.Dial.Port || !slices.Contains(addresses, a.Addr()) {
+		if a.Port() != dial.Port || !slices.Contains(addresses, a.Addr()) {
 			return "another address"
 		}
 	}

@@ -67,7 +67,14 @@ type destination struct {
 	match *xdsmatcher.Matcher_OnMatch
 }
 
-func (g *granting) refused() destination { return destination{RefusedChain, g.toRefused} }
+// refused is where a class goes that is refused for the reason. In mode Audit that may
+// be a chain that lets it through.
+func (g *granting) refused(reason model.Reason) destination {
+	if !g.gateway.AuditOnly || !reason.Audited() {
+		return destination{RefusedChain, g.toRefused}
+	}
+	return g.audited()
+}
 
 // decided sends a class to the chain of the rule that allows it. That is looked
 // up in the model itself (DecideClass), so that the matcher cannot mean
@@ -75,7 +82,7 @@ func (g *granting) refused() destination { return destination{RefusedChain, g.to
 func (g *granting) decided(class model.PrincipalMatch) destination {
 	d := g.gateway.DecideClass(g.plain, model.ViaTLS, class)
 	if d.Verdict != model.Allow {
-		return g.refused()
+		return g.refused(d.Reason)
 	}
 	// Every Allow rule that speaks for the class has its chain, though only
 	// the first is picked: a rule that comes to stand before another must

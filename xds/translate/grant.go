@@ -93,10 +93,6 @@ func share(m model.PrincipalMatch) uint32 {
 // and principals, so that it changes, and Envoy drains it, exactly when one of
 // those does.
 func (g *granting) grant(name string, r *model.Rule, whom []model.PrincipalMatch) *listener.FilterChain {
-	who := make(model.Who, len(whom))
-	for i, w := range whom {
-		who[i] = onlyFor(w)
-	}
 	denied := func(r *model.Rule) []*rbac.Principal {
 		var out []*rbac.Principal
 		for _, w := range whom {
@@ -104,7 +100,7 @@ func (g *granting) grant(name string, r *model.Rule, whom []model.PrincipalMatch
 		}
 		return out
 	}
-	return g.checked(name, rulePolicies(g.entry.Pattern, g.denying, denied), g.permission(r, who, principals(whom)))
+	return g.checked(name, rulePolicies(g.entry.Pattern, g.denying, denied), g.permission(r, whoOf(whom), principals(whom)))
 }
 
 // grantWhere is the filter chain of a rule whose principals are not names and

@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"maps"
 	"strconv"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -18,6 +19,9 @@ import (
 // virtualHost is what is said of an entry's host, or of one that nothing knows:
 // who may ask for it, and where requests go.
 func (c *common) virtualHost(e *model.Entry) *route.VirtualHost {
+	if e == nil && c.gateway.AuditOnly {
+		e = anyHost()
+	}
 	if e == nil {
 		return &route.VirtualHost{
 			Routes: []*route.Route{c.tunnel(refusedCluster), c.plain(refusedCluster)},
@@ -43,6 +47,10 @@ func (c *common) virtualHost(e *model.Entry) *route.VirtualHost {
 		if c.gateway.DefaultAction == model.Allow {
 			allowed[defaultGrantName] = toEveryone()
 		}
+	}
+	if c.gateway.AuditOnly {
+		maps.DeleteFunc(denied, func(name string, _ *rbac.Policy) bool { return name != string(model.NotExported) })
+		allowed[auditGrantName] = toEveryone()
 	}
 	filters := map[string]*anypb.Any{
 		denyFilter: c.pack(perRoute(denying(denied))), allowFilter: c.pack(perRoute(allowing(allowed))),

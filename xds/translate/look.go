@@ -26,6 +26,9 @@ func (m *memory) look(entries []*model.Entry) *touched {
 			m.static[f.static] = f.entry.Dial
 		}
 	}
+	if m.base.settings.AuditOnly {
+		m.placed = m.base.withAnyHost(m.placed)
+	}
 	return nil
 }
 

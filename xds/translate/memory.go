@@ -79,13 +79,15 @@ type base struct {
 	// statics, ways and roots are the clusters and secrets that entries need, by
 	// name: their names say all that differs between them.
 	statics, ways, roots map[string]Resource
+	// anyHost is that of withAnyHost.
+	anyHost *model.Entry
 }
 
 // settings is all of the gateway that its resources print, besides its entries.
 func settings(g *model.Gateway) model.Gateway {
 	return model.Gateway{
 		Name: g.Name, TrustDomain: g.TrustDomain, Listeners: g.Listeners,
-		AllowAny: g.AllowAny, DefaultAction: g.DefaultAction, HasAllowPolicy: g.HasAllowPolicy,
+		AuditOnly: g.AuditOnly, AllowAny: g.AllowAny, DefaultAction: g.DefaultAction, HasAllowPolicy: g.HasAllowPolicy,
 		DNS: g.DNS, Addresses: g.Addresses, Limits: g.Limits, Certificates: g.Certificates, AccessLog: g.AccessLog, LogStream: g.LogStream,
 	}
 }
@@ -96,7 +98,7 @@ func (b *builder) base(g *model.Gateway) *base {
 		ways[w] = b.forwarding(g, w)
 	}
 	out := &base{
-		settings: settings(g),
+		settings: settings(g), anyHost: anyHost(),
 		clusters: []Resource{b.nowhere()},
 		statics:  make(map[string]Resource), ways: make(map[string]Resource), roots: make(map[string]Resource),
 		common: common{

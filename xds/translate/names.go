@@ -37,6 +37,7 @@ const (
 	gatewaySecret    = "gateway"
 	trustSecret      = "trust"
 	defaultGrantName = "default-action"
+	auditGrantName   = string(model.AuditMode)
 
 	// The chains of the entries that ask for a certificate.
 	mutualTLSChain = "mutual-tls"
@@ -80,12 +81,22 @@ func GrantName(p hostname.Pattern, rule *model.Rule, whom string) string {
 	return p.String() + "|" + rule.ID.String() + "|" + whom
 }
 
+// auditName names the filter chain of what a group in mode Audit lets through although
+// no grant is for it: of an entry that has its own, or of the others in a bucket.
+func auditName(p hostname.Pattern) string { return p.String() + "|" + auditGrantName + "|*" }
+
+// sharedAuditName is that of the others.
+const sharedAuditName = "*|" + auditGrantName + "|shared"
+
 // Grant is what the name of a grant's filter chain says.
 type Grant struct {
-	// Pattern is the host pattern whose entry decided, as it is written.
+	// Pattern is the host pattern whose entry decided, as it is written; with Audit it may
+	// be a wider one.
 	Pattern string
-	// Rule allowed the connection; nil is the gateway's defaultAction.
-	Rule *model.RuleID
+	// Rule allowed the connection; nil is the gateway's defaultAction, or with Audit its
+	// mode.
+	Rule  *model.RuleID
+	Audit bool
 	// Whom is the element of the rule's principals that matched, `*` for a
 	// grant to everyone, `#N` for a share of a rule with very many, or `where`
 	// for all of a rule whose principals are not names and prefixes.
@@ -102,7 +113,7 @@ func ParseGrantName(chain string) (Grant, error) {
 		return Grant{}, fmt.Errorf("%q is not the filter chain of a grant", chain)
 	}
 	g := Grant{Pattern: parts[0], Whom: parts[2]}
-	if parts[1] == defaultGrantName {
+	if g.Audit = parts[1] == auditGrantName; g.Audit || parts[1] == defaultGrantName {
 		return g, nil
 	}
 	id, err := model.ParseRuleID(parts[1])

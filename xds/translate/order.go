@@ -41,7 +41,7 @@ func (g *granting) inOrder() *xdsmatcher.Matcher_OnMatch {
 	}
 	for _, r := range g.denies {
 		if r.Who != nil {
-			refusals = append(refusals, condition{r.Who, g.toRefused})
+			refusals = append(refusals, condition{r.Who, g.refused(model.DenyRule).match})
 		}
 	}
 	return g.firstThat(refusals, next)
@@ -89,7 +89,7 @@ func (g *granting) firstThat(all []condition, otherwise *xdsmatcher.Matcher_OnMa
 func (g *granting) deniedBy(rules []*model.Rule, next *xdsmatcher.Matcher_OnMatch) func(model.PrincipalMatch) destination {
 	return func(class model.PrincipalMatch) destination {
 		if slices.ContainsFunc(rules, func(r *model.Rule) bool { return speaksForClass(r, class) }) {
-			return g.refused()
+			return g.refused(model.DenyRule)
 		}
 		return destination{match: next}
 	}
@@ -103,8 +103,8 @@ func (g *granting) allowedBy(rules []*model.Rule, next *xdsmatcher.Matcher_OnMat
 			if !speaksForClass(r, class) {
 				continue
 			}
-			if g.gateway.DecideClass(g.plain, model.ViaTLS, class).Verdict != model.Allow {
-				return g.refused() // which it already was
+			if d := g.gateway.DecideClass(g.plain, model.ViaTLS, class); d.Verdict != model.Allow {
+				return g.refused(d.Reason) // which it already was
 			}
 			whom, _ := g.subject(r, class)
 			name := GrantName(g.entry.Pattern, r, whom)
@@ -118,7 +118,7 @@ func (g *granting) allowedBy(rules []*model.Rule, next *xdsmatcher.Matcher_OnMat
 // defaultAction sends them.
 func (g *granting) byDefault(class model.PrincipalMatch) destination {
 	if d := g.gateway.DecideClass(g.plain, model.ViaTLS, class); d.Verdict != model.Allow || d.Rule != nil {
-		return g.refused()
+		return g.refused(d.Reason)
 	}
 	whom, _ := g.subject(nil, class)
 	name := GrantName(g.entry.Pattern, nil, whom)

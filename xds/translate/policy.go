@@ -38,6 +38,9 @@ func (c *common) policy(bucket string, entries []*model.Entry) Resource {
 		otherwise = toMatcher(c.wildcardMatcher(wildcards, c.toRefused))
 	}
 	out.FilterChainMatcher = c.exactOr(exact, otherwise)
+	if c.gateway.AuditOnly {
+		out.FilterChains = append(out.FilterChains, c.auditChains(all)...)
+	}
 	out.FilterChains = append(out.FilterChains, c.refusedChain(all))
 	return c.resource(out.Name, out)
 }

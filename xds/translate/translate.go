@@ -91,7 +91,7 @@ func (c *common) digest() [sha256.Size]byte {
 	h.string(g.TrustDomain)
 	h.string(g.AccessLog)
 	h.number(int(g.LogStream))
-	h.string(fmt.Sprint(g.DefaultAction, g.HasAllowPolicy, g.DNS, g.Addresses, g.Limits))
+	h.string(fmt.Sprint(g.AuditOnly, g.DefaultAction, g.HasAllowPolicy, g.DNS, g.Addresses, g.Limits))
 	return h.sum()
 }
 

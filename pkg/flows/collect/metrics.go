@@ -28,6 +28,7 @@ type counters struct {
 	flows    *prometheus.CounterVec
 	records  *prometheus.CounterVec
 	patterns *prometheus.CounterVec
+	would    *prometheus.CounterVec
 
 	mu sync.Mutex
 	// counted are the patterns of groups that have counters.
@@ -42,6 +43,7 @@ func newCounters() *counters {
 		flows:    vec("flows_total", "Connections and requests that ended or were refused.", "group", "verdict", "reason"),
 		records:  vec("flow_records_received_total", "Records that gateways sent over their log streams.", "group"),
 		patterns: vec("flows_by_pattern_total", "The same by the host pattern of the policy that is about them, as far as there are not too many.", "group", "pattern", "verdict"),
+		would:    vec("flows_would_be_refused_total", "Connections and requests that ended and were let through, and that enforcing everything would refuse.", "group", "reason"),
 		counted:  make(map[string]map[string]bool),
 	}
 }
@@ -55,6 +57,9 @@ func (c *counters) flow(f *flows.Event, g *model.Gateway) {
 	}
 	verdict := f.Verdict.String()
 	c.flows.WithLabelValues(f.Instance, verdict, reason(f.Reason)).Inc()
+	if f.WouldBeRefused() {
+		c.would.WithLabelValues(f.Instance, reason(f.AuditReason)).Inc()
+	}
 	c.patterns.WithLabelValues(f.Instance, c.pattern(f.Host(), g), verdict).Inc()
 }
 
@@ -105,6 +110,7 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 	c.counts.flows.Collect(out)
 	c.counts.records.Collect(out)
 	c.counts.patterns.Collect(out)
+	c.counts.would.Collect(out)
 	open, forgotten := c.open.counts()
 	one := func(kind prometheus.ValueType, v float64, name, help string) {
 		out <- prometheus.MustNewConstMetric(prometheus.NewDesc("sallyport_"+name, help, nil, nil), kind, v)

@@ -24,6 +24,9 @@ func (f Filter) Values() url.Values {
 			v.Set(name, value)
 		}
 	}
+	if f.WouldBeRefused {
+		v.Set("would-be-refused", "true")
+	}
 	if !f.Since.IsZero() {
 		v.Set("since", f.Since.UTC().Format(time.RFC3339Nano))
 	}
@@ -40,6 +43,11 @@ func FilterOf(v url.Values) (Filter, error) {
 		Reason: model.Reason(v.Get("reason")),
 	}
 	var err error
+	if would := v.Get("would-be-refused"); would != "" {
+		if f.WouldBeRefused, err = strconv.ParseBool(would); err != nil {
+			return f, err
+		}
+	}
 	if since := v.Get("since"); since != "" {
 		if f.Since, err = time.Parse(time.RFC3339Nano, since); err != nil {
 			return f, err

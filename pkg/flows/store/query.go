@@ -24,6 +24,8 @@ type Filter struct {
 	// Verdict is Allow or Deny, and Reason why; empty for any.
 	Verdict string
 	Reason  model.Reason
+	// WouldBeRefused is what was let through and enforcing everything would refuse.
+	WouldBeRefused bool
 	// Since is when the flow was received at the earliest, and for aggregates when one
 	// was last seen.
 	Since time.Time
@@ -64,8 +66,18 @@ func (f Filter) normal() (Filter, error) {
 	return f, nil
 }
 
-// where is the filter as a condition, of a table whose time is in the column.
-func (f Filter) where(column string) (string, []any) {
+// The columns of a table that are not called alike in all: when it was received, or
+// last seen, and what enforcing everything would have said.
+type columns struct{ time, audit string }
+
+func flowColumns() columns {
+	return columns{"received", "coalesce(json_extract(CAST(json AS TEXT), '$.auditVerdict'), '')"}
+}
+
+func aggregateColumns() columns { return columns{"last", "audit"} }
+
+// where is the filter as a condition.
+func (f Filter) where(of columns) (string, []any) {
 	conditions, args := []string{"1"}, []any{}
 	add := func(condition string, values ...any) {
 		conditions, args = append(conditions, condition), append(args, values...)
@@ -85,8 +97,11 @@ func (f Filter) where(column string) (string, []any) {
 			add(exact.column+" = ?", exact.value)
 		}
 	}
+	if f.WouldBeRefused {
+		add("verdict = 'Allow' AND " + of.audit + " LIKE 'Deny%'")
+	}
 	if !f.Since.IsZero() {
-		add(column+" >= ?", f.Since.UnixMicro())
+		add(of.time+" >= ?", f.Since.UnixMicro())
 	}
 	return strings.Join(conditions, " AND "), args
 }
@@ -109,7 +124,7 @@ func (f Filter) matches(e *flows.Event) bool {
 		return false
 	}
 	return (f.Group == "" || f.Group == e.Instance) && (f.Verdict == "" || f.Verdict == e.Verdict.String()) &&
-		(f.Reason == "" || f.Reason == e.Reason)
+		(f.Reason == "" || f.Reason == e.Reason) && (!f.WouldBeRefused || e.WouldBeRefused())
 }
 
 // Recent are the latest flows, oldest first.
@@ -118,7 +133,7 @@ func (s *Store) Recent(ctx context.Context, f Filter) ([]*flows.Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	where, args := f.where("received")
+	where, args := f.where(flowColumns())
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	query := "SELECT json FROM flows WHERE " + where + " ORDER BY id DESC LIMIT ?" //nolint:gosec // where is made of constants, what is asked for is in args
@@ -172,7 +187,7 @@ func (s *Store) Aggregates(ctx context.Context, f Filter) ([]Aggregate, error) {
 	if err != nil {
 		return nil, err
 	}
-	where, args := f.where("last")
+	where, args := f.where(aggregateColumns())
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	query := "SELECT * FROM (SELECT * FROM aggregates WHERE " + where + //nolint:gosec // where is made of constants, what is asked for is in args
