@@ -66,6 +66,7 @@ func (f *Flow) refusedRequest(r EnvoyRecord, denied string, now model.Decision, 
 	switch {
 	case f.Reason == model.DefaultAction:
 		f.defaultAction(g)
+	case f.Reason == model.NoAllowRule: // no line says so
 	case now.Reason == f.Reason && now.Entry != nil:
 		f.at(now.Entry.RegisteredAt)
 	}

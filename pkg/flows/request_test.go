@@ -3,6 +3,7 @@ package flows
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -99,6 +100,20 @@ func TestAttributeRequests(t *testing.T) {
 			require.Equal(t, tc.verdict, unknown.Verdict, "what the gateway did does not depend on what is known of it")
 		})
 	}
+}
+
+// TestNoAllowRuleHasNoLine: of a host that has one, too, as it says that another may.
+func TestNoAllowRuleHasNoLine(t *testing.T) {
+	m, diags := compile.Compile(testPolicy(), time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC))
+	require.NotNil(t, m, diags)
+	line := requestLine("CONNECT", "ok.test:443", 403, denial("none"), "no-allow-rule", "-")
+	r, err := Parse([]byte(strings.Replace(line, "sleep-us", "somebody", 1)))
+	require.NoError(t, err)
+	g := m.FindGateway("egress")
+	require.Equal(t, model.NoAllowRule, g.DecideWire(r.SourcePrincipal, "ok.test").Reason)
+	f := Attribute(r, g)
+	require.Equal(t, model.NoAllowRule, f.Reason)
+	require.Empty(t, f.File)
 }
 
 func TestVia(t *testing.T) {

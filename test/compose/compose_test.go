@@ -177,7 +177,7 @@ func (s *stack) testLog(t *testing.T) {
 	content, err := os.ReadFile(s.policies())
 	require.NoError(t, err)
 	line := 1 + strings.Count(string(content[:strings.Index(string(content), "- action: Deny")]), "\n")
-	want := regexp.MustCompile(fmt.Sprintf(`Deny +cluster.local/ns/default/sa/sleep-us → de.wikipedia.org .*deny-rule .* at wikipedia.yaml:%d\b`, line))
+	want := regexp.MustCompile(fmt.Sprintf(`Deny +cluster.local/ns/default/sa/sleep-us → de.wikipedia.org(:443)? .*deny-rule .* at wikipedia.yaml:%d\b`, line))
 	s.eventually("the refusal in the log, as "+want.String(), func() string {
 		out := s.mustCompose("logs", "--no-color", "flows")
 		if want.MatchString(out) {

@@ -77,7 +77,13 @@ func emptySite(t *testing.T) *site {
 // serve starts a control plane that ends with the test.
 func (s *site) serve(policies string, flags ...string) *fleet.ControlPlane {
 	s.t.Helper()
-	p, err := fleet.Serve(fleet.ServeOptions{Binary: binary, Policies: policies, Own: s.Own(), Flags: flags})
+	return s.start(fleet.ServeOptions{Binary: binary, Policies: policies, Own: s.Own(), Flags: flags})
+}
+
+// start is serve with more to say.
+func (s *site) start(o fleet.ServeOptions) *fleet.ControlPlane {
+	s.t.Helper()
+	p, err := fleet.Serve(o)
 	require.NoError(s.t, err)
 	s.t.Cleanup(func() {
 		if s.t.Failed() {

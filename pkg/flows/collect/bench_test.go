@@ -9,20 +9,17 @@ import (
 	"testing"
 	"time"
 
-	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	data "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
 	als "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/durationpb"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"sallyport/pkg/flows/collect"
 	"sallyport/pkg/flows/sink"
 	"sallyport/pkg/flows/store"
 	"sallyport/policy"
 	"sallyport/policy/model"
+	"sallyport/test/fleet"
 	"sallyport/xds/translate"
 )
 
@@ -128,7 +125,7 @@ spec:
 
 func host(i int) string { return fmt.Sprintf("host-%d.example.org", i) }
 
-// encoded are messages as Envoy sends them (see TestMonitoring for real ones).
+// encoded are messages as Envoy sends them.
 func encoded(b *testing.B, m *model.Model) [][]byte {
 	b.Helper()
 	g := m.FindGateway("egress")
@@ -139,41 +136,15 @@ func encoded(b *testing.B, m *model.Model) [][]byte {
 			id := n*perMessage + i
 			e := g.Entries[id]
 			who := fmt.Sprintf("spiffe://cluster.local/ns/default/sa/workload-%d", id%workloads)
-			for _, kind := range []data.AccessLogType{data.AccessLogType_TcpUpstreamConnected, data.AccessLogType_NotSet} {
-				logs.LogEntry = append(logs.LogEntry, record(kind, id, who, e.Pattern.String(), translate.GrantName(e.Pattern, e.Rules[0], "*")))
+			c := fleet.Connection{
+				ID: fmt.Sprintf("c3a24901-b0b0-4685-8e07-%012d", id), Principal: who, Host: e.Pattern.String(),
+				Chain: translate.GrantName(e.Pattern, e.Rules[0], "*"), At: time.Now(),
 			}
+			logs.LogEntry = append(logs.LogEntry, c.Opened(), c.Ended(28*time.Millisecond))
 		}
 		raw, err := proto.Marshal(&als.StreamAccessLogsMessage{LogEntries: &als.StreamAccessLogsMessage_TcpLogs{TcpLogs: logs}})
 		require.NoError(b, err)
 		out = append(out, raw)
 	}
 	return out
-}
-
-func record(kind data.AccessLogType, id int, who, host, chain string) *data.TCPAccessLogEntry {
-	inside := func(name string) *core.Address {
-		return &core.Address{Address: &core.Address_EnvoyInternalAddress{EnvoyInternalAddress: &core.EnvoyInternalAddress{
-			AddressNameSpecifier: &core.EnvoyInternalAddress_ServerListenerName{ServerListenerName: name},
-		}}}
-	}
-	outside := func(address string, port uint32) *core.Address {
-		return &core.Address{Address: &core.Address_SocketAddress{SocketAddress: &core.SocketAddress{
-			Address: address, PortSpecifier: &core.SocketAddress_PortValue{PortValue: port},
-		}}}
-	}
-	return &data.TCPAccessLogEntry{
-		CommonProperties: &data.AccessLogCommon{
-			DownstreamRemoteAddress: inside("internal_client_address"), DownstreamDirectRemoteAddress: inside("internal_client_address"),
-			DownstreamLocalAddress: inside("policy/0fd"), TlsProperties: &data.TLSProperties{TlsSniHostname: host},
-			UpstreamRemoteAddress: outside("192.0.2.1", 443), UpstreamLocalAddress: outside("10.0.0.1", 40_000), UpstreamCluster: "dynamic_forward_proxy",
-			StartTime: timestamppb.Now(), Duration: durationpb.New(28 * time.Millisecond), UpstreamRequestAttemptCount: 1,
-			StreamId: "1435d070-835e-4041-b352-ecf2e1369c09", DownstreamWireBytesReceived: 1805, UpstreamWireBytesSent: 1805,
-			CustomTags: map[string]string{
-				translate.TagConnection: fmt.Sprintf("c3a24901-b0b0-4685-8e07-%012d", id), translate.TagSource: "10.1.2.3:44462",
-				translate.TagPrincipal: who, translate.TagServerName: host, translate.TagChain: chain,
-			},
-			AccessLogType: kind,
-		},
-		ConnectionProperties: &data.ConnectionProperties{ReceivedBytes: 1805, SentBytes: 2355},
-	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"slices"
 
 	"gopkg.in/natefinch/lumberjack.v2"
 
@@ -32,16 +33,33 @@ func File(path string, r Rotation) Writer {
 type lines struct {
 	w   io.WriteCloser
 	buf bytes.Buffer
+	// torn is set while what was written ends in a part of a line.
+	torn bool
 }
 
-func (l *lines) Write(_ context.Context, batch []*flows.Event) error {
+// Write writes a line for each. Where a disk becomes full in the middle of one, what is
+// there of it stays, and the next begins a line of its own: so it spoils no other.
+func (l *lines) Write(_ context.Context, batch []*flows.Event) (int, error) {
 	l.buf.Reset()
+	if l.torn {
+		l.buf.WriteByte('\n')
+	}
+	ends := make([]int, 0, len(batch))
 	for _, e := range batch {
 		l.buf.Write(e.JSON)
 		l.buf.WriteByte('\n')
+		ends = append(ends, l.buf.Len())
 	}
-	_, err := l.w.Write(l.buf.Bytes())
-	return err
+	text := l.buf.Bytes()
+	n, err := l.w.Write(text)
+	if n > 0 {
+		l.torn = text[n-1] != '\n'
+	}
+	if err == nil {
+		return len(batch), nil
+	}
+	whole, _ := slices.BinarySearch(ends, n+2) // one that lacks its end alone is whole
+	return whole, err
 }
 
 func (l *lines) Close() error { return l.w.Close() }

@@ -76,12 +76,15 @@ func newOTLP(ctx context.Context, e sdk.Exporter, version string) (*otlp, error)
 	return &otlp{exporter: e, provider: provider, logger: provider.Logger("sallyport/pkg/flows"), made: made}, nil
 }
 
-// Write exports a batch.
-func (o *otlp) Write(ctx context.Context, batch []*flows.Event) error {
+// Write exports a batch, whole or not at all.
+func (o *otlp) Write(ctx context.Context, batch []*flows.Event) (int, error) {
 	for _, e := range batch {
 		o.logger.Emit(ctx, record(e))
 	}
-	return o.exporter.Export(ctx, o.made.take())
+	if err := o.exporter.Export(ctx, o.made.take()); err != nil {
+		return 0, err
+	}
+	return len(batch), nil
 }
 
 // Close ends the connection to the collector.

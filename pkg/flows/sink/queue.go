@@ -5,16 +5,17 @@ package sink
 
 import (
 	"context"
+	"fmt"
 	"sync/atomic"
 	"time"
 
 	"sallyport/pkg/flows"
 )
 
-// Writer takes flows in batches. A batch that it returns an error for is counted as
-// dropped, whole.
+// Writer takes flows in batches. Write returns how many of them, from the beginning,
+// were written, and an error if that is not all; the rest is counted as dropped.
 type Writer interface {
-	Write(ctx context.Context, batch []*flows.Event) error
+	Write(ctx context.Context, batch []*flows.Event) (int, error)
 	// Close writes what is left, and lets go.
 	Close() error
 }
@@ -25,10 +26,12 @@ const (
 	queued = 16_384
 	// batch is how many are written at once, and lingers how long the first of them
 	// waits for others.
-	batch   = 1_024
+	batch   = 4_096
 	lingers = 100 * time.Millisecond
-	// closeWithin is how long what is queued may take at the end.
+	// closeWithin is how long what is queued may take at the end, and leaveAfter how
+	// long a writer then has to notice.
 	closeWithin = 5 * time.Second
+	leaveAfter  = time.Second
 	// complainEvery is how often a sink's errors are reported.
 	complainEvery = 10 * time.Second
 )
@@ -76,21 +79,38 @@ func (q *Queue) Add(e *flows.Event) {
 }
 
 // Run writes what is queued until the context ends, then what is left, and closes
-// the writer.
+// the writer. A writer that does not return, as nobody reads the pipe that it writes to,
+// is left to itself then: it must not keep a control plane from ending.
 func (q *Queue) Run(ctx context.Context) error {
 	// What is being written when the context ends is written, too, unless that takes long.
 	writing, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
-	stop := context.AfterFunc(ctx, func() { time.AfterFunc(closeWithin, cut) })
-	defer stop()
+	done := make(chan error, 1)
+	go func() { done <- q.run(ctx, writing) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	defer time.AfterFunc(closeWithin, cut).Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(closeWithin + leaveAfter):
+		return fmt.Errorf("what is written to does not take anything: %d flows are lost with it", len(q.events))
+	}
+}
+
+// run is Run without an end to its patience.
+func (q *Queue) run(ctx, writing context.Context) error {
 	var complained time.Time
 	write := func(events []*flows.Event) {
-		err := q.writer.Write(writing, events)
+		n, err := q.writer.Write(writing, events)
+		q.written.Add(uint64(n))
 		if err == nil {
-			q.written.Add(uint64(len(events)))
 			return
 		}
-		q.dropped.Add(uint64(len(events)))
+		q.dropped.Add(uint64(len(events) - n))
 		if now := time.Now(); now.Sub(complained) >= complainEvery {
 			complained = now
 			q.report(err)

@@ -50,9 +50,9 @@ type writer struct {
 	closed bool
 }
 
-func (w *writer) Write(ctx context.Context, batch []*flows.Event) error {
+func (w *writer) Write(ctx context.Context, batch []*flows.Event) (int, error) {
 	if err := ctx.Err(); err != nil {
-		return err
+		return 0, err
 	}
 	if w.wait != nil {
 		<-w.wait
@@ -60,10 +60,10 @@ func (w *writer) Write(ctx context.Context, batch []*flows.Event) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.fail != nil {
-		return w.fail
+		return 0, w.fail
 	}
 	w.got = append(w.got, batch...)
-	return nil
+	return len(batch), nil
 }
 
 func (w *writer) Close() error { w.closed = true; return nil }
@@ -154,7 +154,7 @@ func TestFileRotates(t *testing.T) {
 	for i := range all {
 		batch = append(batch, event(t, fmt.Sprintf("n%d.wikipedia.org", i)))
 		if len(batch) == 500 {
-			require.NoError(t, w.Write(t.Context(), batch))
+			writes(t, w, batch...)
 			batch = nil
 		}
 	}
@@ -177,6 +177,78 @@ func TestFileRotates(t *testing.T) {
 		}
 	}
 	require.Len(t, seen, all)
+}
+
+// writes writes all of a batch.
+func writes(t *testing.T, w Writer, batch ...*flows.Event) {
+	t.Helper()
+	n, err := w.Write(t.Context(), batch)
+	require.NoError(t, err)
+	require.Len(t, batch, n)
+}
+
+// disk takes so many bytes, and no more.
+type disk struct {
+	bytes.Buffer
+	room int
+}
+
+func (d *disk) Write(p []byte) (int, error) {
+	n := min(len(p), d.room)
+	d.room -= n
+	_, _ = d.Buffer.Write(p[:n]) // it never fails
+	if n < len(p) {
+		return n, errors.New("no space left on device")
+	}
+	return n, nil
+}
+
+func (d *disk) Close() error { return nil }
+
+// TestFullDiskTearsOneLine: where there is no room in the middle of a batch, so many are
+// written as there are whole lines, and what is written later is whole, wherever it was.
+func TestFullDiskTearsOneLine(t *testing.T) {
+	t.Parallel()
+	one := event(t, "en.wikipedia.org")
+	size := len(one.JSON) + 1
+	for room := 0; room <= 3*size; room++ {
+		d := &disk{room: room}
+		w := Lines(d)
+		n, err := w.Write(t.Context(), []*flows.Event{one, one, one})
+		require.Equal(t, min(3, (room+1)/size), n, "room for %d bytes of lines of %d", room, size)
+		require.Equal(t, room < 3*size, err != nil)
+		d.room = 10 * size
+		writes(t, w, one)
+		writes(t, w, one)
+		whole := 0
+		for line := range bytes.Lines(d.Bytes()) {
+			if bytes.Equal(line, append(one.JSON[:size-1:size-1], '\n')) {
+				whole++
+			} else {
+				require.True(t, bytes.HasPrefix(one.JSON, bytes.TrimSuffix(line, []byte("\n"))), "%s", line)
+			}
+		}
+		require.Equal(t, n+2, whole, "room for %d bytes of lines of %d", room, size)
+	}
+}
+
+// TestWriterThatNeverReturns does not keep a control plane from ending.
+func TestWriterThatNeverReturns(t *testing.T) {
+	t.Parallel()
+	q := NewQueue("stuck", &writer{wait: make(chan struct{})}, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- q.Run(ctx) }()
+	q.Add(event(t, "en.wikipedia.org"))
+	time.Sleep(2 * lingers) // it is being written
+	q.Add(event(t, "en.wikipedia.org"))
+	cancel()
+	select {
+	case err := <-done:
+		require.ErrorContains(t, err, "1 flows are lost")
+	case <-time.After(2 * (closeWithin + leaveAfter)):
+		t.Fatal("it waits for ever")
+	}
 }
 
 // receiver is a collector of OpenTelemetry.
@@ -234,7 +306,8 @@ func TestOTLP(t *testing.T) {
 		require.NoError(t, err)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		require.Error(t, w.Write(ctx, []*flows.Event{event(t, "en.wikipedia.org")}))
+		_, err = w.Write(ctx, []*flows.Event{event(t, "en.wikipedia.org")})
+		require.Error(t, err)
 		require.NoError(t, w.Close())
 	})
 }
@@ -246,7 +319,7 @@ func arrives(t *testing.T, got <-chan *collector.ExportLogsServiceRequest) {
 	require.NoError(t, err)
 	refused := *event(t, "\x1b[31mde.wikipedia.org")
 	refused.Verdict, refused.Reason, refused.ConnectionEvent, refused.UpstreamAddress = model.Deny, model.NoAllowRule, flows.EventRefused, ""
-	require.NoError(t, w.Write(t.Context(), []*flows.Event{event(t, "en.wikipedia.org"), &refused}))
+	writes(t, w, event(t, "en.wikipedia.org"), &refused)
 	require.NoError(t, w.Close())
 	request := <-got
 	require.Len(t, request.GetResourceLogs(), 1)

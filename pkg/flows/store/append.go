@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,8 +32,13 @@ CREATE INDEX aggregates_last ON aggregates (verdict, last);
 `
 
 const (
-	insertFlow = `INSERT INTO flows (received, grp, principal, host, verdict, reason, event, json) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`
-	addTo      = `INSERT INTO aggregates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+	insertFlows = `INSERT INTO flows (received, grp, principal, host, verdict, reason, event, json) VALUES `
+	flowRow     = `(?, ?, ?, ?, ?, ?, ?, ?)`
+	// rowsAtOnce is how many rows one statement inserts: calling SQLite costs more than
+	// the row.
+	rowsAtOnce = 64
+
+	addTo = `INSERT INTO aggregates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET first = min(first, excluded.first), last = max(last, excluded.last), count = count + excluded.count,
 received = received + excluded.received, sent = sent + excluded.sent`
 )
@@ -75,19 +81,12 @@ func (s *Store) append(ctx context.Context, batch []*flows.Event) error {
 	defer s.mu.RUnlock()
 	now := s.o.Now()
 	return s.transaction(ctx, func(tx *sql.Tx) error {
-		insert, err := tx.PrepareContext(ctx, insertFlow)
-		if err != nil {
+		if err := insertAll(ctx, tx, batch, now); err != nil {
 			return err
 		}
-		defer func() { _ = insert.Close() }() // with the transaction
 		all := make(sums)
 		for _, e := range batch {
-			host := hostKey(&e.Flow)
-			if _, err := insert.ExecContext(ctx, now.UnixMicro(), e.Instance, e.SourcePrincipal, host,
-				e.Verdict.String(), string(e.Reason), e.ConnectionEvent, e.JSON); err != nil {
-				return err
-			}
-			all.add(e, host)
+			all.add(e, hostKey(&e.Flow))
 		}
 		if err := addAll(ctx, tx, all); err != nil {
 			return err
@@ -100,13 +99,51 @@ func (s *Store) append(ctx context.Context, batch []*flows.Event) error {
 	})
 }
 
+// insertAll inserts the flows, some at a time.
+func insertAll(ctx context.Context, tx *sql.Tx, batch []*flows.Event, now time.Time) error {
+	var stmt *sql.Stmt
+	prepared := 0
+	args := make([]any, 0, rowsAtOnce*8)
+	for some := range slices.Chunk(batch, rowsAtOnce) {
+		if len(some) != prepared {
+			var err error
+			stmt, err = tx.PrepareContext(ctx, insertFlows+flowRow+strings.Repeat(", "+flowRow, len(some)-1))
+			if err != nil {
+				return err
+			}
+			defer func() { _ = stmt.Close() }() // with the transaction
+			prepared = len(some)
+		}
+		args = args[:0]
+		for _, e := range some {
+			args = append(args, now.UnixMicro(), e.Instance, e.SourcePrincipal, hostKey(&e.Flow),
+				e.Verdict.String(), string(e.Reason), e.ConnectionEvent, e.JSON)
+		}
+		if err := execute(ctx, stmt, args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// execute looks whether the context has ended, and then runs a statement that takes no
+// time without it: the driver has a goroutine for each that can be interrupted.
+func execute(ctx context.Context, stmt *sql.Stmt, args ...any) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	_, err := stmt.ExecContext(context.WithoutCancel(ctx), args...)
+	return err
+}
+
 func (s *Store) transaction(ctx context.Context, do func(*sql.Tx) error) error {
 	tx, err := s.write.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
 	if err := do(tx); err != nil {
-		return errors.Join(err, tx.Rollback())
+		_ = tx.Rollback() // SQLite may have done it itself, as when the disk is full
+		return err
 	}
 	return tx.Commit()
 }
@@ -118,7 +155,7 @@ func addAll(ctx context.Context, tx *sql.Tx, all sums) error {
 	}
 	defer func() { _ = stmt.Close() }() // with the transaction
 	for k, a := range all {
-		if _, err := stmt.ExecContext(ctx, k.group, k.principal, k.host, k.via, k.verdict, k.reason, k.rule, k.audit,
+		if err := execute(ctx, stmt, k.group, k.principal, k.host, k.via, k.verdict, k.reason, k.rule, k.audit,
 			a.First.UnixMicro(), a.Last.UnixMicro(), a.Count, int64(a.BytesReceived), int64(a.BytesSent)); err != nil {
 			return err
 		}

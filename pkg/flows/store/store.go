@@ -252,7 +252,12 @@ func (s *Store) setAside(why error) error {
 func (s *Store) File() string { return s.o.File }
 
 // Write is Append, for a sink.
-func (s *Store) Write(ctx context.Context, batch []*flows.Event) error { return s.Append(ctx, batch) }
+func (s *Store) Write(ctx context.Context, batch []*flows.Event) (int, error) {
+	if err := s.Append(ctx, batch); err != nil {
+		return 0, err
+	}
+	return len(batch), nil
+}
 
 // Close closes the database.
 func (s *Store) Close() error {
