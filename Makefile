@@ -27,7 +27,7 @@ TESTFLAGS ?=
 # The packages whose tests start no Envoy: none of their tests imports what
 # starts one.
 UNIT = $$(go list -f '{{.ImportPath}} {{join .TestImports " "}} {{join .XTestImports " "}}' ./... \
-	| grep -vE 'sallyport/(envoy|pkg/(demo|lab)|test/(compose|e2e))( |$$)' | cut -d' ' -f1)
+	| grep -vE 'sallyport/(envoy|pkg/(demo|lab)|test/(compose|e2e|monitoring))( |$$)' | cut -d' ' -f1)
 
 .PHONY: help
 help: ## Say what there is to make
@@ -51,7 +51,7 @@ PURE := ./test/differential/... ./policy/syntax ./policy/layout ./policy/migrate
 
 .PHONY: test
 test: envoy clients ## Run all tests, those with real Envoys too, under the race detector
-	go test -race -count=1 -timeout 30m $(TESTFLAGS) $$(go list ./... | grep -vxF "$$(go list $(PURE) ./test/compose)")
+	go test -race -count=1 -timeout 30m $(TESTFLAGS) $$(go list ./... | grep -vxF "$$(go list $(PURE) ./test/compose ./test/monitoring)")
 	go test -count=1 -timeout 30m $(TESTFLAGS) $(PURE)
 
 # A Docker engine of its own, in a network namespace of its own, runs what users
@@ -63,6 +63,11 @@ compose-test: envoy ## Run docker-compose.yaml in a Docker engine, and try it (n
 	@command -v mmdebstrap >/dev/null || $(call apt,mmdebstrap)
 	@type -P prometheus promtool >/dev/null || $(call apt,prometheus)
 	go test -count=1 -timeout 30m $(TESTFLAGS) ./test/compose
+
+.PHONY: monitoring-test
+monitoring-test: ## Check examples/monitoring with promtool, and with what a control plane serves
+	@type -P promtool >/dev/null || $(call apt,prometheus)
+	go test -count=1 -timeout 10m $(TESTFLAGS) ./test/monitoring
 
 # A module of its own, so that nobody who builds sallyport gets Kubernetes with it.
 .PHONY: kubernetes-test

@@ -164,6 +164,7 @@ func (c *Controller) publish(next inForce, took timings) bool {
 		took.publish = time.Since(started)
 	}
 	c.inForce = next
+	c.steps.published(took)
 	c.settleBases()
 	c.logGeneration(changes, took)
 	c.mu.Lock()

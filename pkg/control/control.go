@@ -106,6 +106,8 @@ type Controller struct {
 	// keptBefore is what was kept before the start; nil if nobody asked yet.
 	keptBefore *keptBefore
 
+	steps steps
+
 	// asked is sent to by those who want the directory looked at, see Look.
 	asked chan chan struct{}
 
@@ -144,6 +146,7 @@ func New(o Options) *Controller {
 		loader:     o.NewLoader(),
 		translator: o.NewTranslator(),
 		asked:      make(chan chan struct{}),
+		steps:      newSteps(),
 		status:     Status{Directory: o.Directory, Errors: diag.List{}, Warnings: diag.List{}},
 	}
 	if o.Keeper != nil {

@@ -3,6 +3,8 @@ package control
 import (
 	"encoding/json"
 	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Handler serves GET /healthz (the process is alive), /readyz (503 and the
@@ -40,7 +42,7 @@ func (c *Controller) Handler() http.Handler {
 		w.Header().Set("Cache-Control", "no-store")
 		_, _ = w.Write(append(body, '\n')) // the client may be gone
 	})
-	mux.Handle("GET /metrics", metricsHandler(c.Status, c.o.Collectors...))
+	mux.Handle("GET /metrics", metricsHandler(c.Status, append([]prometheus.Collector{c.steps}, c.o.Collectors...)...))
 	return mux
 }
 

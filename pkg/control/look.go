@@ -41,6 +41,7 @@ func (c *Controller) look() {
 	started := time.Now()
 	loaded := c.load(now)
 	took := timings{load: time.Since(started)}
+	c.steps.took("load", took.load)
 
 	if c.o.AllowEmpty && empty(loaded) {
 		loaded.Model, loaded.Diagnostics = &model.Model{}, nil

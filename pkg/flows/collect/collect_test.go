@@ -155,11 +155,15 @@ func TestOpenAndEnd(t *testing.T) {
 # TYPE sallyport_flows_by_pattern_total counter
 sallyport_flows_by_pattern_total{group="egress",pattern="*.wikipedia.org",verdict="Deny"} 1
 sallyport_flows_by_pattern_total{group="egress",pattern="en.wikipedia.org",verdict="Allow"} 1
+# HELP sallyport_flows_by_policy_total The same by the policy whose rule gave the verdict, as far as there are not too many.
+# TYPE sallyport_flows_by_policy_total counter
+sallyport_flows_by_policy_total{group="egress",namespace="",policy="none",verdict="Deny"} 1
+sallyport_flows_by_policy_total{group="egress",namespace="default",policy="wikipedia",verdict="Allow"} 1
 # HELP sallyport_flows_total Connections and requests that ended or were refused.
 # TYPE sallyport_flows_total counter
 sallyport_flows_total{group="egress",reason="allow-rule",verdict="Allow"} 1
 sallyport_flows_total{group="egress",reason="no-allow-rule",verdict="Deny"} 1
-`), "sallyport_flows_total", "sallyport_flows_by_pattern_total"))
+`), "sallyport_flows_total", "sallyport_flows_by_pattern_total", "sallyport_flows_by_policy_total"))
 }
 
 func scrape(t *testing.T, c *Collector) string {
@@ -248,6 +252,8 @@ func TestLabelsAreOurs(t *testing.T) {
 	c, _ := newCollector(t, m)
 	for i := range 2_000 {
 		host := fmt.Sprintf("n%d.example.org", i)
+		c.Received("egress", "g", message(tcp(ends, "", "en.wikipedia.org",
+			fmt.Sprintf("en.wikipedia.org|ns[default]-policy[made-up-%d]-rule[0]|*", i), "")))
 		c.Received("egress", "g", message(tcp(ends, "", host, translate.RefusedChain, "rbac_access_denied_matched_policy[none]")))
 		c.Received("egress", "g", &als.StreamAccessLogsMessage{LogEntries: &als.StreamAccessLogsMessage_HttpLogs{
 			HttpLogs: &als.StreamAccessLogsMessage_HTTPAccessLogEntries{LogEntry: []*data.HTTPAccessLogEntry{{
@@ -276,4 +282,24 @@ func TestPatternsAreBounded(t *testing.T) {
 	}
 	require.Equal(t, maxPatterns/2+2, testutil.CollectAndCount(c, "sallyport_flows_by_pattern_total"))
 	require.Contains(t, scrape(t, c), `pattern="*.wikipedia.org"`)
+}
+
+// TestPoliciesAreBounded: many policies do not become as many series.
+func TestPoliciesAreBounded(t *testing.T) {
+	t.Parallel()
+	var text strings.Builder
+	text.WriteString(wikipedia[:strings.LastIndex(wikipedia, "---")])
+	for i := range maxPolicies + 10 {
+		fmt.Fprintf(&text, "---\napiVersion: sallyport.dev/v1\nkind: EgressPolicy\nmetadata: {name: p%[1]d, namespace: default}\n"+
+			"spec: {rules: [{action: Allow, to: [{hosts: [n%[1]d.example.org]}]}]}\n", i)
+	}
+	m := compiled(t, text.String())
+	c, _ := newCollector(t, m)
+	for _, e := range m.FindGateway("egress").Entries {
+		if len(e.Rules) > 0 {
+			c.Received("egress", "g", message(tcp(ends, "", e.Pattern.String(), translate.GrantName(e.Pattern, e.Rules[0], "*"), "")))
+		}
+	}
+	require.Equal(t, maxPolicies+1, testutil.CollectAndCount(c, "sallyport_flows_by_policy_total"))
+	require.Contains(t, scrape(t, c), `namespace="",policy="other",verdict="Allow"} 10`)
 }
