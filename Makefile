@@ -69,6 +69,11 @@ monitoring-test: ## Check examples/monitoring with promtool, and with what a con
 	@type -P promtool >/dev/null || $(call apt,prometheus)
 	go test -count=1 -timeout 10m $(TESTFLAGS) ./test/monitoring
 
+# So is this, for the OpenTelemetry Collector, which it builds.
+.PHONY: otel-test
+otel-test: ## Send flows to a real OpenTelemetry Collector
+	go -C test/otel test -count=1 -timeout 20m $(TESTFLAGS) ./...
+
 # A module of its own, so that nobody who builds sallyport gets Kubernetes with it.
 .PHONY: kubernetes-test
 kubernetes-test: ## Check examples/kubernetes against the API's schemas
@@ -103,6 +108,7 @@ golden: envoy ## Rewrite the expected outputs in testdata from what the code doe
 lint: $(GOLANGCI) ## Run the linters, and check formatting and the direction of imports
 	$(GOLANGCI) run ./...
 	cd test/kubernetes && $(CURDIR)/$(GOLANGCI) run --config $(CURDIR)/.golangci.yml ./...
+	cd test/otel && $(CURDIR)/$(GOLANGCI) run --config $(CURDIR)/.golangci.yml ./...
 
 ##@ Tools, installed into the checkout
 
