@@ -38,6 +38,9 @@ file and line. By default a running ` + "`serve`" + ` is asked for the latest of
 its gateways streamed to it; --store reads its database instead. With --aggregate it is
 what they come to: for each principal, host and verdict how many, from when to when.
 
+Of several replicas each has the flows of the gateways that were connected to it: with
+a --server for each, what all have is one answer. One that does not answer is an error.
+
 With --policies it reads the access log of gateways, from FILE or standard input: what
 their Envoys write to spec.accessLog of their EgressGateway. What the gateways did is
 taken from it; the policy directory adds what only the policy knows. Where the policy
@@ -48,6 +51,7 @@ has changed since, that is said, and no reason is made up.`,
   sallyport flows --host '*.wikipedia.org' -o table
   sallyport flows --aggregate --verdict Deny -o json
   sallyport flows --aggregate --would-be-refused
+  sallyport flows --server http://one:8080 --server http://two:8080 -f
   sallyport flows --store /var/lib/sallyport/flows.db --since 24h -o table
 
   sallyport flows --policies examples/wikipedia /var/log/envoy/access.log

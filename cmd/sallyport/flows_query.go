@@ -22,7 +22,7 @@ import (
 
 // flowQuery asks a control plane, or the database of one, for flows.
 type flowQuery struct {
-	server    string
+	servers   []string
 	file      string
 	since     string
 	aggregate bool
@@ -44,7 +44,7 @@ func (q *flowQuery) add(cmd *cobra.Command) []string {
 // addSource adds the flags that say where flows are, and whose.
 func (q *flowQuery) addSource(cmd *cobra.Command) []string {
 	flags := cmd.Flags()
-	flags.StringVar(&q.server, "server", "http://127.0.0.1:8080", "the control plane's HTTP address, as in serve --http")
+	flags.StringArrayVar(&q.servers, "server", []string{"http://127.0.0.1:8080"}, "the control plane's HTTP address, as in serve --http; of several replicas that of each")
 	flags.StringVar(&q.file, "store", "", "read this database, as in serve --flow-store")
 	flags.StringVar(&q.filter.Principal, "principal", "", "only of this SPIFFE ID; with a * at its end, all that begin so")
 	flags.StringVar(&q.filter.Host, "host", "", "only to this host, or *.NAME for all below it")
@@ -69,7 +69,7 @@ func (q *flowQuery) run(cmd *cobra.Command, o flowsOptions) error {
 	if err := q.within(&f); err != nil {
 		return err
 	}
-	source, err := q.source(o.follow)
+	source, err := q.source(o.follow, func(err error) { cmd.PrintErrf("sallyport: %v\n", err) })
 	if err != nil {
 		return err
 	}
@@ -131,7 +131,7 @@ type flowSource interface {
 	io.Closer
 }
 
-func (q *flowQuery) source(follow bool) (flowSource, error) {
+func (q *flowQuery) source(follow bool, say func(error)) (flowSource, error) {
 	if q.file != "" {
 		if follow {
 			return nil, usage("a database cannot be followed: ask the control plane that writes it, with --server")
@@ -139,11 +139,7 @@ func (q *flowQuery) source(follow bool) (flowSource, error) {
 		s, err := store.OpenFile(q.file)
 		return storeSource{s}, err
 	}
-	base, err := serverURL(q.server)
-	if err != nil {
-		return nil, usage("--server: %v", err)
-	}
-	return &httpSource{base: base}, nil
+	return sources(q.servers, say)
 }
 
 type storeSource struct{ *store.Store }

@@ -60,7 +60,7 @@ func (q *flowQuery) observe(cmd *cobra.Command, files []string, m *model.Model) 
 }
 
 func (q *flowQuery) observeSource(cmd *cobra.Command, f store.Filter) (observed, error) {
-	source, err := q.source(false)
+	source, err := q.source(false, nil)
 	if err != nil {
 		return observed{}, err
 	}

@@ -33,10 +33,10 @@ type Filter struct {
 	Limit int
 }
 
-// defaultLimit is how many flows a query is for that does not say it; maxLimit is the
+// DefaultLimit is how many flows a query is for that does not say it; maxLimit is the
 // most.
 const (
-	defaultLimit = 1_000
+	DefaultLimit = 1_000
 	maxLimit     = 1_000_000
 )
 
@@ -55,7 +55,7 @@ func (f Filter) normal() (Filter, error) {
 		return f, fmt.Errorf("at most %d flows can be asked for at once, not %d", maxLimit, f.Limit)
 	}
 	if f.Limit == 0 {
-		f.Limit = defaultLimit
+		f.Limit = DefaultLimit
 	}
 	if rest := strings.TrimPrefix(f.Host, "*."); strings.Contains(rest, "*") {
 		return f, fmt.Errorf("%q is not a host: it must be a name, or *.NAME for all below it", f.Host)
