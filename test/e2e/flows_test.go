@@ -25,6 +25,7 @@ import (
 	"sallyport/pkg/flows/store"
 	"sallyport/pkg/lab"
 	"sallyport/policy/model"
+	"sallyport/test/fleet"
 )
 
 // watched is a rig whose control plane keeps flows in a database and in a file.
@@ -107,11 +108,51 @@ func saying(all []flows.Flow) []said {
 
 func (w *watched) get(who, host string) { w.Workload(who).Get(w.ctx, host, "/") }
 
+// following is `sallyport flows -f` as it goes on.
+func (w *watched) following(args ...string) *lines {
+	w.t.Helper()
+	ctx, cancel := context.WithCancel(w.ctx)
+	w.t.Cleanup(cancel)
+	cmd := exec.CommandContext(ctx, binary, append([]string{"flows", "-f", w.server()}, args...)...)
+	out, err := cmd.StdoutPipe()
+	require.NoError(w.t, err)
+	require.NoError(w.t, cmd.Start())
+	said := &lines{}
+	go func() {
+		for s := bufio.NewScanner(out); s.Scan(); {
+			said.add(s.Text())
+		}
+		_ = cmd.Wait() // it was told to end
+	}()
+	return said
+}
+
+// counted are the control plane's counters of flows, by their labels.
+func (w *watched) counted() map[string]float64 {
+	w.t.Helper()
+	_, page := w.control.get(w.t, "/metrics")
+	all, err := fleet.Samples(page)
+	require.NoError(w.t, err)
+	return all
+}
+
+// grown is what counters of a name grew by.
+func grown(name string, before, after map[string]float64) map[string]float64 {
+	out := make(map[string]float64)
+	for sample, n := range after {
+		if labels, ok := strings.CutPrefix(sample, name); ok && n != before[sample] {
+			out[labels] = n - before[sample]
+		}
+	}
+	return out
+}
+
 // TestMonitoring is the monitoring scenario: what is asked for by sleep-us and
 // sleep-canada of Wikipedia in four languages is in the log, with the identity and the
 // name that was asked for, first with everything allowed, then with the policy by
 // service account. The gateway's own file, the control plane's file, its database, and
-// what `sallyport flows` says all have the same records.
+// what `sallyport flows` says, also as they come, as a table, and after a restart, all
+// have the same records; and the counters have grown by as many.
 func TestMonitoring(t *testing.T) {
 	w := watch(t, false)
 	languages := []string{en, de, es, fr}
@@ -119,10 +160,13 @@ func TestMonitoring(t *testing.T) {
 	w.write("wikipedia.yaml", w.Destination("wikipedia", "", "*.wikipedia.org"))
 	w.write("all.yaml", allow("all", "", "*.wikipedia.org"))
 	w.becomes(lab.Answered, us, en)
+	asJSON, asTable := w.following("-o", "json"), w.following("-o", "table")
 
-	step := func(want []said) {
+	step := func(want []said, patterns, policies map[string]float64) {
 		t.Helper()
-		began := time.Now()
+		time.Sleep(time.Second) // what went before has come
+		began, before := time.Now(), w.counted()
+		rows := len(asTable.tail(1 << 30))
 		for _, who := range []string{us, canada} {
 			for _, host := range languages {
 				w.get(who, host)
@@ -147,7 +191,23 @@ func TestMonitoring(t *testing.T) {
 		require.Equal(t, want, saying(since(w.asked("--store", w.db))), "the database")
 		require.Equal(t, ended, saying(since(w.log.Since(0))), "the gateway's own file")
 		w.sameRecords(since(w.log.Since(0)), since(w.written(t)))
+		follows := func() []said { return saying(since(parsed(t, []byte(asJSON.tail(1<<30))))) }
+		require.Eventually(t, func() bool { return len(follows()) >= len(want) }, 10*time.Second, 20*time.Millisecond)
+		require.Equal(t, want, follows(), "sallyport flows -f")
+		require.Eventually(t, func() bool { return strings.Count(asTable.tail(1 << 30)[rows:], "\n") >= len(want) }, 10*time.Second, 20*time.Millisecond)
+		var table, inTable []string
+		for line := range strings.Lines(strings.TrimPrefix(asTable.tail(1 << 30)[rows:], "\n")) {
+			table = append(table, strings.Join(strings.Fields(line)[1:], " "))
+		}
+		for _, s := range want {
+			inTable = append(inTable, strings.TrimSpace(strings.Join(strings.Fields(fmt.Sprint(s.event, " ", s.verdict, " ", s.who, " ", s.host, " ", s.reason, " ", s.rule, " ", s.place)), " ")))
+		}
+		require.ElementsMatch(t, inTable, table, "sallyport flows -f -o table")
+		after := w.counted()
+		require.Equal(t, patterns, grown("sallyport_flows_by_pattern_total", before, after))
+		require.Equal(t, policies, grown("sallyport_flows_by_policy_total", before, after))
 	}
+	const byPattern, byPolicy = `{group="egress",pattern="%s",verdict="%s"}`, `{group="egress",namespace="%s",policy="%s",verdict="%s"}`
 	allowed := func(who, host, rule, place string) []said {
 		var out []said
 		for _, event := range []string{flows.EventOpen, flows.EventClose} {
@@ -161,7 +221,7 @@ func TestMonitoring(t *testing.T) {
 			want = append(want, allowed(who, host, "ns[default]-policy[all]-rule[0]", "all.yaml:6")...)
 		}
 	}
-	step(want)
+	step(want, map[string]float64{fmt.Sprintf(byPattern, "*.wikipedia.org", "Allow"): 8}, map[string]float64{fmt.Sprintf(byPolicy, "default", "all", "Allow"): 8})
 
 	w.write("all.yaml", allow("us", us, en, es)+"---\n"+allow("canada", canada, en, fr))
 	w.becomes(lab.Refused, us, fr)
@@ -179,10 +239,14 @@ func TestMonitoring(t *testing.T) {
 			want = append(want, said{flows.EventRefused, who, host, model.Deny, model.NoAllowRule, "", ""})
 		}
 	}
-	step(want)
+	step(want, map[string]float64{
+		fmt.Sprintf(byPattern, "*.wikipedia.org", "Deny"): 2, fmt.Sprintf(byPattern, en, "Allow"): 2,
+		fmt.Sprintf(byPattern, es, "Allow"): 1, fmt.Sprintf(byPattern, es, "Deny"): 1, fmt.Sprintf(byPattern, fr, "Allow"): 1, fmt.Sprintf(byPattern, fr, "Deny"): 1,
+	}, map[string]float64{
+		fmt.Sprintf(byPolicy, "default", "us", "Allow"): 2, fmt.Sprintf(byPolicy, "default", "canada", "Allow"): 2, fmt.Sprintf(byPolicy, "", "none", "Deny"): 4,
+	})
 
 	_, metrics := w.control.get(t, "/metrics")
-	require.Contains(t, metrics, `sallyport_flows_by_pattern_total{group="egress",pattern="*.wikipedia.org",verdict="Allow"}`)
 	require.Contains(t, metrics, `sallyport_flows_total{group="egress",reason="no-allow-rule",verdict="Deny"}`)
 	require.Contains(t, metrics, `sallyport_flows_dropped_total{sink="store"} 0`)
 	require.Contains(t, metrics, `sallyport_flow_records_unreadable_total 0`)
@@ -193,6 +257,12 @@ func TestMonitoring(t *testing.T) {
 		require.Equal(t, us1, f.SourcePrincipal)
 		require.Equal(t, model.Deny, f.Verdict)
 	}
+	w.aggregatesAgree()
+
+	all := w.asked(w.server(), "--limit", "100000")
+	require.NoError(t, w.control.Stop())
+	w.restart()
+	require.Equal(t, all, w.asked(w.server(), "--limit", "100000"), "after a restart")
 	w.aggregatesAgree()
 }
 

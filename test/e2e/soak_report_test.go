@@ -8,7 +8,6 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -16,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"sallyport/envoy"
+	"sallyport/test/fleet"
 )
 
 // soakReport is what was seen. What must not be is in failures.
@@ -118,17 +118,7 @@ func (s *soak) metrics() (map[string]float64, error) {
 	if code != 200 {
 		return nil, fmt.Errorf("/metrics: %d", code)
 	}
-	out := make(map[string]float64)
-	for line := range strings.Lines(page) {
-		if name, value, ok := strings.Cut(strings.TrimSpace(line), " "); ok && !strings.HasPrefix(line, "#") {
-			n, err := strconv.ParseFloat(value, 64)
-			if err != nil {
-				return nil, err
-			}
-			out[name] = n
-		}
-	}
-	return out, nil
+	return fleet.Samples(page)
 }
 
 // sample looks at everything that must not grow, and says how it goes.

@@ -184,12 +184,18 @@ func (p *ControlPlane) Metrics() (map[string]float64, error) {
 	if err != nil {
 		return nil, err
 	}
+	return Samples(page)
+}
+
+// Samples are those of a metrics page, by their names with labels.
+func Samples(page string) (map[string]float64, error) {
 	out := make(map[string]float64)
 	for line := range strings.Lines(page) {
 		name, value, ok := strings.Cut(strings.TrimSpace(line), " ")
 		if strings.HasPrefix(line, "#") || !ok {
 			continue
 		}
+		var err error
 		if out[name], err = strconv.ParseFloat(value, 64); err != nil {
 			return nil, fmt.Errorf("/metrics: %w", err)
 		}
