@@ -41,6 +41,7 @@ func TestDemoStack(t *testing.T) {
 		{"verdicts", s.testVerdicts},
 		{"there is no other way out", s.testNoOtherWay},
 		{"the log names the line", s.testLog},
+		{"flows of both replicas", s.testFlowsOfBoth},
 		{"an edit is enforced", s.testEdit},
 		{"a broken edit is refused", s.testBrokenEdit},
 		{"new certificates", s.testCertificates},
@@ -49,6 +50,7 @@ func TestDemoStack(t *testing.T) {
 		{"a crash is restarted", s.testCrash},
 		{"README", s.testReadme},
 		{"monitoring", s.testMonitoring},
+		{"learn, suggest, enforce", s.testLearn},
 		{"down leaves nothing", s.testDown},
 	} {
 		if !t.Run(part.name, func(t *testing.T) {

@@ -140,13 +140,8 @@ func (s *stack) policies() string {
 	return filepath.Join(s.dir, "examples", "compose", "policies", "wikipedia.yaml")
 }
 
-// edit replaces text in it, as sed -i does: by a new file and a rename.
+// edit replaces text in it.
 func (s *stack) edit(from, to string) {
 	s.t.Helper()
-	content, err := os.ReadFile(s.policies())
-	require.NoError(s.t, err)
-	require.Contains(s.t, string(content), from)
-	temporary := filepath.Join(filepath.Dir(s.policies()), "sedAbCdEf")
-	require.NoError(s.t, os.WriteFile(temporary, []byte(strings.ReplaceAll(string(content), from, to)), 0o644))
-	require.NoError(s.t, os.Rename(temporary, s.policies()))
+	s.editFile(s.policies(), from, to)
 }
