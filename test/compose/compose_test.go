@@ -49,8 +49,8 @@ func TestDemoStack(t *testing.T) {
 		{"without one gateway", s.testGatewayKilled},
 		{"a crash is restarted", s.testCrash},
 		{"README", s.testReadme},
-		{"monitoring", s.testMonitoring},
 		{"learn, suggest, enforce", s.testLearn},
+		{"monitoring", s.testMonitoring},
 		{"down leaves nothing", s.testDown},
 	} {
 		if !t.Run(part.name, func(t *testing.T) {

@@ -112,7 +112,7 @@ func panels(t *testing.T) map[string][]string {
 
 // TestMetricsAreThere: what the dashboard and the alerts ask for is what a control plane
 // has, with the labels that they take it apart by, once a gateway is connected and has
-// told of a connection.
+// told of a connection, which a policy in mode Audit would refuse.
 func TestMetricsAreThere(t *testing.T) {
 	t.Parallel()
 	page := scrape(t)
@@ -174,8 +174,7 @@ func TestMetricsAreThere(t *testing.T) {
 	}
 }
 
-// scrape is the metrics page of the real program, with a gateway that has told of an
-// allowed connection and of a refused one.
+// scrape is the metrics page of the real program.
 func scrape(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -184,6 +183,9 @@ func scrape(t *testing.T) string {
 	site, err := fleet.NewSite(dir)
 	require.NoError(t, err)
 	require.NoError(t, site.Write("allow.yaml", fleet.Allow("one", "sleep", "a.example.com")))
+	// Enforced, this would refuse what is allowed.
+	audited := strings.Replace(fleet.Policy("audited", "Deny", "sleep", "a.example.com"), "spec:\n", "spec:\n  mode: Audit\n", 1)
+	require.NoError(t, site.Write("audited.yaml", audited))
 	control, err := fleet.Serve(fleet.ServeOptions{Binary: binary, Policies: site.Policies, Own: site.Own()})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, control.Stop()) })
