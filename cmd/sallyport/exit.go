@@ -16,7 +16,7 @@ const (
 	exitInvalid = 1 // invalid input, or something failed
 	exitUsage   = 2 // wrong usage: unknown command, flag or argument
 	exitRefused = 3 // the answer is that the policy refuses, or a gateway does
-	exitWidened = 4 // the answer is that a policy allows more than another
+	exitWidened = 4 // the answer is that a policy allows more than another, or than what is used
 )
 
 // exitError is what a command itself failed with. Every other error comes from

@@ -22,7 +22,8 @@ of it.
 
 Exit codes: 0 success, 1 invalid input or a failure, 2 wrong usage, 3 refused
 (by the policy, in answer to ` + "`explain`" + `; by a gateway, in answer to
-` + "`status --wait`" + `), 4 widened (in answer to ` + "`diff`" + `).`,
+` + "`status --wait`" + `; by a candidate, in answer to ` + "`replay`" + `), 4 widened (in answer to
+` + "`diff`" + ` and ` + "`replay`" + `), or allowed and not used (` + "`suggest --unused`" + `).`,
 		Example: `  sallyport validate examples/wikipedia
   sallyport explain --policies examples/wikipedia \
     --principal cluster.local/ns/default/sa/sleep-us --host en.wikipedia.org
@@ -47,6 +48,7 @@ Exit codes: 0 success, 1 invalid input or a failure, 2 wrong usage, 3 refused
 		newImport(),
 		newProbe(),
 		newRender(),
+		newReplay(),
 		newSchema(),
 		newServe(),
 		newStatus(),

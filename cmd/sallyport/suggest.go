@@ -17,6 +17,8 @@ type suggestOptions struct {
 	dir     string
 	folds   []string
 	refused bool
+	unused  bool
+	output  *format
 }
 
 func newSuggest() *cobra.Command {
@@ -35,11 +37,19 @@ reads its database instead. FILE are flows as lines of JSON (` + "`serve --flows
 ` + "`flows -o json`" + `), or with --policies gateways' own logs; - is standard input.
 
 With --policies only what that policy does not allow yet is written. What is written
-is as narrow as what was seen: hosts become a wildcard only where --fold says so.`,
+is as narrow as what was seen: hosts become a wildcard only where --fold says so.
+
+With --unused it is the other way around: what the Allow rules of --policies grant and
+nobody was seen to use, a rule, a host of one, or an element of its from. It says from
+when on flows are known: what was used only before that is among it.
+
+Exit code: 0; with --unused 4 if there is something that nobody uses; 1 a failure, 2
+wrong usage.`,
 		Example: `  sallyport suggest --since 7d --policies policies > observed.yaml
   sallyport suggest --principal 'cluster.local/ns/shop/*' --fold '*.wikipedia.org'
   sallyport suggest --store /var/lib/sallyport/flows.db
-  sallyport suggest flows-2026-11.json flows-2026-12.json`,
+  sallyport suggest flows-2026-11.json flows-2026-12.json
+  sallyport suggest --unused --policies policies --since 30d`,
 		ValidArgsFunction: cobra.FixedCompletions(nil, cobra.ShellCompDirectiveDefault),
 	}
 	o.query.addSource(cmd)
@@ -48,7 +58,17 @@ is as narrow as what was seen: hosts become a wildcard only where --fold says so
 	_ = cmd.MarkFlagDirname("policies")
 	flags.StringArrayVar(&o.folds, "fold", nil, "write this wildcard, such as *.wikipedia.org, in place of the hosts below it; several times for several")
 	flags.BoolVar(&o.refused, "refused", false, "also what was refused because no rule allows it")
-	cmd.RunE = doing(o.run)
+	flags.BoolVar(&o.unused, "unused", false, "what --policies grants and nobody was seen to use")
+	o.output = outputFlag(cmd, "table", "json")
+	cmd.RunE = doing(func(cmd *cobra.Command, files []string) error {
+		if o.unused {
+			return o.runUnused(cmd, files)
+		}
+		if cmd.Flags().Changed("output") {
+			return usage("--output is for --unused: a suggestion is a policy file")
+		}
+		return o.run(cmd, files)
+	})
 	return cmd
 }
 

@@ -26,6 +26,8 @@ type Observation struct {
 	Via     model.Way
 	Verdict model.Verdict
 	Reason  model.Reason
+	// Rule is the one that decided, if one did.
+	Rule string
 	// AuditVerdict and AuditReason are what the verdict would have been were everything
 	// enforced; nil if that changes nothing.
 	AuditVerdict *model.Verdict

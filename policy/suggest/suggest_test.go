@@ -291,10 +291,10 @@ func drawPolicies(t *rapid.T) string {
 		for range rapid.IntRange(1, 2).Draw(t, "rules") {
 			fmt.Fprintf(&b, "  - action: %s\n", rapid.SampledFrom([]string{"Allow", "Allow", "Deny"}).Draw(t, "action"))
 			if namespace != "" && rapid.Bool().Draw(t, "from") {
-				b.WriteString("    from: [{serviceAccount: s1}]\n")
+				b.WriteString(rapid.SampledFrom([]string{"    from: [{serviceAccount: s1}]\n", "    from: [{serviceAccount: s1}, {serviceAccount: s2}]\n"}).Draw(t, "whom"))
 			}
 			hosts := rapid.SampledFrom([]string{`"*.x.org"`, "a.x.org", "b.x.org", `"*.a.x.org"`, "x.org", `"*"`})
-			fmt.Fprintf(&b, "    to: [{hosts: [%s]", hosts.Draw(t, "host"))
+			fmt.Fprintf(&b, "    to: [{hosts: [%s]", strings.Join(rapid.SliceOfNDistinct(hosts, 1, 3, rapid.ID).Draw(t, "hosts"), ", "))
 			if rapid.IntRange(0, 3).Draw(t, "excepts") == 0 {
 				fmt.Fprintf(&b, ", except: [%s]", hosts.Draw(t, "except"))
 			}

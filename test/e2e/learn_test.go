@@ -18,6 +18,7 @@ import (
 	"sallyport/pkg/flows/store"
 	"sallyport/pkg/lab"
 	"sallyport/policy/model"
+	"sallyport/policy/suggest"
 )
 
 // inMode is the stack's gateway in a mode.
@@ -135,6 +136,15 @@ func (w *watched) learn() {
 	w.write("observed.yaml", suggested)
 	w.run("validate", w.Policies)
 	w.run("fmt", "--check", filepath.Join(w.Policies, "observed.yaml"))
+	// What mode Enforce would cost now is what the Deny rule is about.
+	out, err := exec.Command(binary, "replay", w.server(), "--policies", w.Policies, "-o", "json").Output()
+	var exit *exec.ExitError
+	require.ErrorAs(t, err, &exit)
+	require.Equal(t, 3, exit.ExitCode())
+	var replayed suggest.Replayed
+	require.NoError(t, json.Unmarshal(out, &replayed))
+	require.Len(t, replayed.Refused, 1)
+	require.Equal(t, []string{"spiffe://" + usID, de, "ns[default]-policy[deny]-rule[0]"}, []string{replayed.Refused[0].Principal, replayed.Refused[0].Host, replayed.Refused[0].After.Rule})
 	require.Eventually(t, func() bool {
 		w.reaches(canada, fr)
 		all := w.asked(w.server(), "--principal", canadaID, "--host", fr, "--reason", string(model.AllowRule))

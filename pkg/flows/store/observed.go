@@ -9,7 +9,7 @@ import (
 // Observation is the aggregate as package suggest has it.
 func (a Aggregate) Observation() (suggest.Observation, error) {
 	out := suggest.Observation{
-		Group: a.Group, Host: a.Host, Verdict: a.Verdict, Reason: a.Reason, AuditVerdict: a.AuditVerdict, AuditReason: a.AuditReason,
+		Group: a.Group, Host: a.Host, Verdict: a.Verdict, Reason: a.Reason, Rule: a.Rule, AuditVerdict: a.AuditVerdict, AuditReason: a.AuditReason,
 		First: a.First, Last: a.Last, Count: a.Count,
 	}
 	if a.Principal != "" {
