@@ -281,8 +281,14 @@ func isLeft(s suggest.Suggestion, q asked) bool {
 	})
 }
 
-// drawPolicies are some policies about the observed names.
+// drawPolicies are some policies about the observed names, which compile.
 func drawPolicies(t *rapid.T) string {
+	return rapid.Custom(anyPolicies).Filter(func(text string) bool {
+		return policy.LoadTree(source.NewTree([]source.File{file("gateway.yaml", gateway("egress", "td", "")), file("policies.yaml", text)}), now).Model != nil
+	}).Draw(t, "the policies")
+}
+
+func anyPolicies(t *rapid.T) string {
 	var b strings.Builder
 	for i := range rapid.IntRange(0, 3).Draw(t, "policies") {
 		namespace := rapid.SampledFrom([]string{"", "  namespace: n1\n", "  namespace: n2\n"}).Draw(t, "namespace")
