@@ -14,6 +14,7 @@ import (
 
 	"sallyport/pkg/control"
 	"sallyport/pkg/svid"
+	"sallyport/pkg/ui"
 	"sallyport/policy/model"
 	"sallyport/xds/server"
 )
@@ -56,7 +57,8 @@ With --state what is in force is kept on disk too, and served after a restart wi
 a broken, empty or missing policy directory, until that is corrected. Grants that
 expired meanwhile do not come back. Without it nothing is served then.
 
-HTTP serves /healthz, /readyz, /status (see ` + "`sallyport status`" + `), /flows (see
+HTTP serves a page for browsers at / (the fleet, who was refused and why), and for
+programs /healthz, /readyz, /status (see ` + "`sallyport status`" + `), /flows (see
 ` + "`sallyport flows`" + `), and /metrics for Prometheus.
 
 Gateways stream their access logs over the same port as xDS, unless spec.accessLog of
@@ -88,7 +90,7 @@ change. Without one, xDS must be on loopback, as HTTP must, unless
 	flags := cmd.Flags()
 	stateFlag(flags, &o.state)
 	flags.StringVar(&o.xds, "xds", "127.0.0.1:18000", "HOST:PORT to serve xDS at; port 0 is any free one")
-	flags.StringVar(&o.http, "http", "127.0.0.1:8080", "HOST:PORT to serve health and status at; empty for none")
+	flags.StringVar(&o.http, "http", "127.0.0.1:8080", "HOST:PORT to serve the page, status and metrics at; empty for none")
 	flags.BoolVar(&o.allowEmpty, "allow-empty", false, "take a directory without policy files for a policy, not for a mistake")
 	flags.BoolVar(&o.insecure, "insecure-listen", false, "permit addresses that other machines can reach")
 	o.certificates.add(cmd, "control plane", "the authorities of gateways, PEM")
@@ -150,8 +152,12 @@ func serve(cmd *cobra.Command, o serveOptions) error {
 			return errors.Join(fmt.Errorf("HTTP: %w", err), parts.stop())
 		}
 		status = "http://" + l.Addr().String() + "/status"
+		page, err := ui.New(ui.Options{Control: controller, Flows: flow.store, Logger: log, Version: buildVersion().Version})
+		if err != nil {
+			return errors.Join(err, parts.stop())
+		}
 		parts.run("HTTP", func(ctx context.Context) error {
-			return serveHTTP(ctx, l, flow.handler(controller.Handler(), o.insecure))
+			return serveHTTP(ctx, l, flow.handler(controller.Handler(), page, o.insecure))
 		})
 	}
 	log.Infof("sallyport %s", buildVersion())

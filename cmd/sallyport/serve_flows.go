@@ -15,6 +15,7 @@ import (
 	"sallyport/pkg/flows/collect"
 	"sallyport/pkg/flows/sink"
 	"sallyport/pkg/flows/store"
+	"sallyport/pkg/ui"
 	"sallyport/policy/model"
 	"sallyport/xds/server"
 )
@@ -105,10 +106,13 @@ func (p *flowParts) run(parts *together) {
 	}
 }
 
-// handler serves flows beside what there is.
-func (p *flowParts) handler(rest http.Handler, anyName bool) http.Handler {
+// handler serves flows and the page beside what there is.
+func (p *flowParts) handler(rest http.Handler, page *ui.UI, anyName bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", rest)
+	mux.Handle("/{$}", page.Handler())
+	mux.Handle(ui.Root, page.Handler())
+	mux.Handle(ui.AssetsPath, page.Assets())
 	mux.Handle("/flows", store.Handler(p.store, anyName))
 	mux.Handle("/flows/", store.Handler(p.store, anyName))
 	return mux
