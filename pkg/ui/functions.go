@@ -22,6 +22,7 @@ func functions(a *assets) template.FuncMap {
 		"asset":       a.address,
 		"link":        Address,
 		"file":        FileAddress,
+		"refusedFile": refusedAddress,
 		"visible":     Visible,
 		"iso":         func(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) },
 		"clock":       func(t time.Time) string { return t.UTC().Format("15:04:05") },
@@ -71,12 +72,21 @@ func escaped(r rune) string {
 	return fmt.Sprintf(`\u%04x`, r)
 }
 
-// FileAddress is where a line of a policy file is shown; empty for nowhere.
-func FileAddress(p diag.Position) string {
+// FileAddress is where a line of a policy file in force is shown; empty for nowhere.
+func FileAddress(p diag.Position) string { return fileAddress(p) }
+
+// refusedAddress is that of the directory as it is now.
+func refusedAddress(p diag.Position) string { return fileAddress(p, "now", "yes") }
+
+func fileAddress(p diag.Position, more ...string) string {
 	if p.File == "" {
 		return ""
 	}
-	address := Address("policies/file", "path", p.File)
+	pairs := append([]string{"path", p.File}, more...)
+	if p.Line > linesShown {
+		pairs = append(pairs, "page", strconv.Itoa((p.Line-1)/linesShown+1))
+	}
+	address := Address("policies/file", pairs...)
 	if p.Line > 0 {
 		address += "#L" + strconv.Itoa(p.Line)
 	}

@@ -19,6 +19,9 @@ type Page struct {
 	// a page that is in it, Under.
 	Nav   bool
 	Under string
+	// OwnErrors says that it shows itself what is wrong in the policy directory, which
+	// stands above all others.
+	OwnErrors bool
 	// Data is what the page shows. A problem as error is shown as such.
 	Data func(r *http.Request) (any, error)
 	// Live sends what changes, to those who have scripts, until the context ends; nil
@@ -32,6 +35,9 @@ func (u *UI) pages() []Page {
 		u.overviewPage(),
 		u.fleetPage(),
 		u.gatewayPage(),
+		u.policiesPage(),
+		u.filePage(),
+		u.explainPage(),
 	}
 }
 

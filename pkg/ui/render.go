@@ -115,6 +115,9 @@ func (u *UI) serve(p Page) http.HandlerFunc {
 			Title: p.Title, Nav: u.nav(p), Query: queryOf(r), Data: data, Now: u.o.Now(), Version: u.o.Version,
 			SignOut: u.o.SignedIn != nil && u.o.SignedIn(r), State: stateOf(u.currentStatus()),
 		}
+		if p.OwnErrors {
+			v.State = nil
+		}
 		if titled, ok := data.(interface{ Title() string }); ok {
 			v.Title = titled.Title()
 		}

@@ -53,6 +53,8 @@ type UI struct {
 
 	status  kept[control.Status]
 	streams streams
+	uses    kept[uses]
+	index   *keptIndex
 }
 
 // New makes the pages.
@@ -60,7 +62,7 @@ func New(o Options) (*UI, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	u := &UI{o: o}
+	u := &UI{o: o, index: &keptIndex{}}
 	var err error
 	if u.assets, err = readAssets(); err != nil {
 		return nil, fmt.Errorf("the web page: %w", err)
