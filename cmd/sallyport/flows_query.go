@@ -23,6 +23,7 @@ import (
 // flowQuery asks a control plane, or the database of one, for flows.
 type flowQuery struct {
 	server    string
+	client    clientFlags
 	file      string
 	since     string
 	aggregate bool
@@ -42,9 +43,11 @@ func (q *flowQuery) add(cmd *cobra.Command) []string {
 	flags.StringVar(&q.since, "since", "", "only since then: 90m, 24h, or 2026-11-28T15:00:00Z")
 	flags.IntVar(&q.filter.Limit, "limit", 0, "only the latest so many (1000)")
 	flags.BoolVar(&q.aggregate, "aggregate", false, "what they come to, by principal and host")
+	asking := q.client.add(cmd)
 	cmd.MarkFlagsMutuallyExclusive("server", "store")
+	cmd.MarkFlagsMutuallyExclusive("token-file", "store")
 	cmd.MarkFlagsMutuallyExclusive("aggregate", "follow")
-	return []string{"server", "store", "principal", "host", "gateway", "verdict", "reason", "since", "limit", "aggregate"}
+	return append(asking, "server", "store", "principal", "host", "gateway", "verdict", "reason", "since", "limit", "aggregate")
 }
 
 // run prints what was asked for.
@@ -125,7 +128,8 @@ func (q *flowQuery) source(follow bool) (flowSource, error) {
 	if err != nil {
 		return nil, usage("--server: %v", err)
 	}
-	return &httpSource{base: base}, nil
+	client, err := q.client.client(base.Host)
+	return &httpSource{base: base, http: client}, err
 }
 
 type storeSource struct{ *store.Store }

@@ -5,25 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"path/filepath"
-	"time"
 
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
 	"sallyport/pkg/control"
 	"sallyport/pkg/svid"
-	"sallyport/pkg/ui"
 	"sallyport/policy/model"
 	"sallyport/xds/server"
-)
-
-// httpTimeouts bound what a client of the HTTP port can hold on to.
-const (
-	httpReadTimeout  = 10 * time.Second
-	httpWriteTimeout = 30 * time.Second
-	httpStopTimeout  = 5 * time.Second
 )
 
 // serveOptions are the flags of `sallyport serve`.
@@ -31,7 +21,7 @@ type serveOptions struct {
 	policies   string
 	state      string
 	xds        string
-	http       string
+	http       httpOptions
 	allowEmpty bool
 	insecure   bool
 	// certificates or spire is the control plane's identity; without one xDS is
@@ -71,8 +61,13 @@ machine too, and writes on standard output. Its own log goes to standard error.
 With a certificate of its own (--certs, --certificate, or --spire), xDS is mutual
 TLS: a gateway may have the configuration of the EgressGateway whose spec.nodes
 have its SPIFFE ID, whatever it calls itself. Certificates are read again when they
-change. Without one, xDS must be on loopback, as HTTP must, unless
---insecure-listen says otherwise.`,
+change. Without one, xDS must be on loopback, unless --insecure-listen says
+otherwise.
+
+So must HTTP be without --http-token-file, for a token that people sign in with and
+programs send (Authorization: Bearer), or --http-client-ca, for mutual TLS. A token
+needs TLS (--http-certificate) where other machines can see it. Either is enough if
+both are given; /healthz and /readyz then only say yes or no to everybody else.`,
 		Example: `  sallyport serve --policies examples/wikipedia
   sallyport serve --policies policies --gateway-log /var/log/envoy/access.log \
     --log-format json
@@ -83,14 +78,19 @@ change. Without one, xDS must be on loopback, as HTTP must, unless
   sallyport serve --policies policies --xds 0.0.0.0:18000 --certs certs \
     --name control-plane
   sallyport serve --policies policies --xds 0.0.0.0:18000 \
-    --spire unix:///run/spire/agent.sock`,
+    --spire unix:///run/spire/agent.sock
+
+  # the page for people on other machines
+  openssl rand -hex 32 > token
+  sallyport serve --policies policies --http 0.0.0.0:8443 --http-token-file token \
+    --http-certificate web.crt --http-key web.key`,
 		Args: cobra.NoArgs,
 	}
 	policiesFlag(cmd, &o.policies)
 	flags := cmd.Flags()
 	stateFlag(flags, &o.state)
 	flags.StringVar(&o.xds, "xds", "127.0.0.1:18000", "HOST:PORT to serve xDS at; port 0 is any free one")
-	flags.StringVar(&o.http, "http", "127.0.0.1:8080", "HOST:PORT to serve the page, status and metrics at; empty for none")
+	o.http.add(cmd)
 	flags.BoolVar(&o.allowEmpty, "allow-empty", false, "take a directory without policy files for a policy, not for a mistake")
 	flags.BoolVar(&o.insecure, "insecure-listen", false, "permit addresses that other machines can reach")
 	o.certificates.add(cmd, "control plane", "the authorities of gateways, PEM")
@@ -146,19 +146,13 @@ func serve(cmd *cobra.Command, o serveOptions) error {
 	}
 	parts.run("xDS", func(ctx context.Context) error { return ads.Serve(ctx, xds) })
 	status := "off"
-	if o.http != "" {
-		l, err := net.Listen("tcp", o.http)
-		if err != nil {
-			return errors.Join(fmt.Errorf("HTTP: %w", err), parts.stop())
-		}
-		status = "http://" + l.Addr().String() + "/status"
-		page, err := ui.New(ui.Options{Control: controller, Flows: flow.store, Logger: log, Version: buildVersion().Version})
+	if o.http.address != "" {
+		port, err := o.http.open(controller, flow.store, log, o.insecure)
 		if err != nil {
 			return errors.Join(err, parts.stop())
 		}
-		parts.run("HTTP", func(ctx context.Context) error {
-			return serveHTTP(ctx, l, flow.handler(controller.Handler(), page, o.insecure))
-		})
+		status = port.base() + "/status"
+		parts.run("HTTP", port.serve)
 	}
 	log.Infof("sallyport %s", buildVersion())
 	log.Infof("policy directory: %s", directory)
@@ -187,17 +181,7 @@ func (o serveOptions) checkAddresses() error {
 	if err := server.CheckListenAddress(o.xds, o.insecure || authenticated); err != nil {
 		return fmt.Errorf("--xds: %w (with --insecure-listen), or give the control plane a certificate (--certs, --certificate or --spire)", err)
 	}
-	if o.http == "" {
-		return nil
-	}
-	if _, _, err := net.SplitHostPort(o.http); err != nil {
-		return fmt.Errorf("--http: %q is not an address to listen on, HOST:PORT: %w", o.http, err)
-	}
-	if server.CheckListenAddress(o.http, o.insecure) != nil {
-		return fmt.Errorf("--http: refusing to listen at %s: the status tells anyone who can connect what the policy is; "+
-			"use a loopback address such as 127.0.0.1, or --insecure-listen if the network protects the port", o.http)
-	}
-	return nil
+	return o.http.check(o.insecure)
 }
 
 func (o serveOptions) logger(cmd *cobra.Command) *logrus.Logger {
@@ -212,23 +196,4 @@ func (o serveOptions) logger(cmd *cobra.Command) *logrus.Logger {
 		log.SetLevel(logrus.DebugLevel)
 	}
 	return log
-}
-
-// serveHTTP serves until the context ends.
-func serveHTTP(ctx context.Context, l net.Listener, h http.Handler) error {
-	s := &http.Server{
-		Handler: h, ReadTimeout: httpReadTimeout, WriteTimeout: httpWriteTimeout,
-		BaseContext: func(net.Listener) context.Context { return ctx },
-	}
-	stopped := make(chan error, 1)
-	go func() {
-		<-ctx.Done()
-		within, cancel := context.WithTimeout(context.WithoutCancel(ctx), httpStopTimeout)
-		defer cancel()
-		stopped <- s.Shutdown(within)
-	}()
-	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return <-stopped
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net/http"
 	"time"
 
 	als "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
@@ -15,7 +14,6 @@ import (
 	"sallyport/pkg/flows/collect"
 	"sallyport/pkg/flows/sink"
 	"sallyport/pkg/flows/store"
-	"sallyport/pkg/ui"
 	"sallyport/policy/model"
 	"sallyport/xds/server"
 )
@@ -104,18 +102,6 @@ func (p *flowParts) run(parts *together) {
 	for _, q := range p.queues {
 		parts.run("flows to "+q.Name(), q.Run)
 	}
-}
-
-// handler serves flows and the page beside what there is.
-func (p *flowParts) handler(rest http.Handler, page *ui.UI, anyName bool) http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("/", rest)
-	mux.Handle("/{$}", page.Handler())
-	mux.Handle(ui.Root, page.Handler())
-	mux.Handle(ui.AssetsPath, page.Assets())
-	mux.Handle("/flows", store.Handler(p.store, anyName))
-	mux.Handle("/flows/", store.Handler(p.store, anyName))
-	return mux
 }
 
 // collectors are the metrics of all of it.

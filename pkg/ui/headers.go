@@ -11,18 +11,22 @@ const contentPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; 
 // headers are those of every answer.
 func headers(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		for name, value := range map[string]string{
-			"Content-Security-Policy":      contentPolicy,
-			"X-Content-Type-Options":       "nosniff",
-			"X-Frame-Options":              "DENY",
-			"Referrer-Policy":              "no-referrer",
-			"Cross-Origin-Opener-Policy":   "same-origin",
-			"Cross-Origin-Resource-Policy": "same-origin",
-			"Permissions-Policy":           "camera=(), geolocation=(), microphone=()",
-			"Cache-Control":                "no-store",
-		} {
-			w.Header().Set(name, value)
-		}
+		setHeaders(w)
 		h.ServeHTTP(w, r)
 	})
+}
+
+func setHeaders(w http.ResponseWriter) {
+	for name, value := range map[string]string{
+		"Content-Security-Policy":      contentPolicy,
+		"X-Content-Type-Options":       "nosniff",
+		"X-Frame-Options":              "DENY",
+		"Referrer-Policy":              "no-referrer",
+		"Cross-Origin-Opener-Policy":   "same-origin",
+		"Cross-Origin-Resource-Policy": "same-origin",
+		"Permissions-Policy":           "camera=(), geolocation=(), microphone=()",
+		"Cache-Control":                "no-store",
+	} {
+		w.Header().Set(name, value)
+	}
 }
