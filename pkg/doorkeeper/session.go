@@ -101,6 +101,7 @@ func (d *Doorkeeper) signIn(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		d.o.SignInPage(w, r, http.StatusUnauthorized, next, "This is not the token.")
 	default:
+		d.o.Logger.WithField("from", r.RemoteAddr).Info("somebody signed in to the HTTP port")
 		d.setCookie(w, d.session(), int(sessionFor.Seconds()))
 		http.Redirect(w, r, next, http.StatusSeeOther) // #nosec G710: inside made it
 	}

@@ -45,12 +45,12 @@ func (u *UI) fleetPage() Page {
 }
 
 func (u *UI) fleet(q Query) fleet {
-	s := u.currentStatus()
+	s := u.now()
 	now := u.o.Now()
 	f := fleet{Query: q, Now: now, Groups: s.Groups, Total: len(s.Nodes), Counts: make(map[string]int), Text: q.Get("q")}
 	group, state, text := q.Get("group"), q.Get("state"), strings.ToLower(f.Text)
 	var rows []gatewayRow
-	for _, r := range rowsOf(s.Nodes, now) {
+	for _, r := range s.rows {
 		for _, is := range []string{stateCurrent, stateLagging, stateRejecting, stateUnserved, stateFirst, stateCertificate} {
 			if r.Is(is) {
 				f.Counts[is]++

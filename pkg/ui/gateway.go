@@ -20,7 +20,7 @@ func (u *UI) gatewayPage() Page {
 		Data: func(r *http.Request) (any, error) {
 			q := queryOf(r)
 			out := gateway{Now: u.o.Now()}
-			for _, row := range rowsOf(u.currentStatus().Nodes, out.Now) {
+			for _, row := range u.now().rows {
 				if row.Key == q.Get("key") {
 					out.Connections = append(out.Connections, row)
 				}

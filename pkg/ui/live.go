@@ -20,6 +20,9 @@ const (
 	// aliveEvery is how often something is sent, so that both sides notice when the
 	// other is gone.
 	aliveEvery = 10 * time.Second
+	// streamFor is how long a stream lasts: the browser then opens another one, if it
+	// may still see the page.
+	streamFor = time.Hour
 	// sentWithin is how long a browser may take to read a piece.
 	sentWithin = 20 * time.Second
 )
@@ -205,6 +208,7 @@ func (u *UI) serveLive(p Page) http.HandlerFunc {
 		}
 		defer u.streams.leave()
 		w.Header().Set("Content-Type", "text/event-stream")
+		w.Header().Set("X-Accel-Buffering", "no") // proxies that follow nginx must not gather it
 		s := &Stream{
 			page: p, views: u.views, w: w, c: http.NewResponseController(w),
 			sent: make(map[string]string), rows: make(map[string]string),
@@ -217,7 +221,9 @@ func (u *UI) serveLive(p Page) http.HandlerFunc {
 		if s.Flush() != nil {
 			return // the browser is gone
 		}
-		if err := p.Live(r.Context(), r, s); err != nil && r.Context().Err() == nil && s.err == nil {
+		ctx, cancel := context.WithTimeout(r.Context(), streamFor)
+		defer cancel()
+		if err := p.Live(ctx, r, s); err != nil && ctx.Err() == nil && s.err == nil {
 			u.o.Logger.WithError(err).WithField("page", p.address()).Warn("a live page ends")
 		}
 	}

@@ -35,9 +35,10 @@ func (u *UI) overviewPage() Page {
 	return Page{
 		Title: "Overview", Nav: true,
 		Data: func(r *http.Request) (any, error) {
-			out := overview{Now: u.o.Now(), Status: u.currentStatus()}
+			s := u.now()
+			out := overview{Now: u.o.Now(), Status: s.Status}
 			var troubles []gatewayRow
-			for _, row := range rowsOf(out.Status.Nodes, out.Now) {
+			for _, row := range s.rows {
 				if row.State == stateCurrent {
 					out.Current++
 				} else {

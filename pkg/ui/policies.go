@@ -71,7 +71,7 @@ func (u *UI) policiesPage() Page {
 			if err != nil {
 				return nil, err
 			}
-			return policiesOf(queryOf(r), u.currentStatus(), u.o.Control.Policy(), u.index, known, u.o.Now()), nil
+			return policiesOf(queryOf(r), u.now().Status, u.o.Control.Policy(), u.index, known, u.o.Now()), nil
 		},
 	}
 }

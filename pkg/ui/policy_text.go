@@ -72,7 +72,7 @@ func (u *UI) filePage() Page {
 				return nil, &problem{http.StatusNotFound, fmt.Sprintf("There is no policy file %s in force.", Visible(path))}
 			case out.Now:
 				out.policyFile, out.Other = policyFile{Path: path, Data: refused.Data}, inForce != nil
-				for _, d := range u.currentStatus().Errors {
+				for _, d := range u.now().Errors {
 					if d.Pos.File == path {
 						out.Found = append(out.Found, d)
 					}

@@ -113,7 +113,7 @@ func (u *UI) serve(p Page) http.HandlerFunc {
 		}
 		v := view{
 			Title: p.Title, Nav: u.nav(p), Query: queryOf(r), Data: data, Now: u.o.Now(), Version: u.o.Version,
-			SignOut: u.o.SignedIn != nil && u.o.SignedIn(r), State: stateOf(u.currentStatus()),
+			SignOut: u.o.SignedIn != nil && u.o.SignedIn(r), State: stateOf(u.now().Status),
 		}
 		if p.OwnErrors {
 			v.State = nil
@@ -143,7 +143,7 @@ func (u *UI) problem(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	u.write(w, p.code, "problem", view{
 		Title: http.StatusText(p.code), Nav: u.nav(Page{}), Query: queryOf(r), Data: p, Now: u.o.Now(), Version: u.o.Version,
-		State: stateOf(u.currentStatus()),
+		State: stateOf(u.now().Status),
 	})
 }
 

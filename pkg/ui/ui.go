@@ -51,7 +51,7 @@ type UI struct {
 	all    []Page
 	views  *views
 
-	status  kept[control.Status]
+	fleets  kept[seen]
 	streams streams
 	uses    kept[uses]
 	index   *keptIndex
@@ -119,6 +119,16 @@ func (k *kept[T]) get(now time.Time, within time.Duration, renew func() T) T {
 // statusAge is how old the status may be that is shown.
 const statusAge = 200 * time.Millisecond
 
-func (u *UI) currentStatus() control.Status {
-	return u.status.get(time.Now(), statusAge, u.o.Control.Status)
+// seen is the status of a moment, with what all pages make of it.
+type seen struct {
+	control.Status
+	rows []gatewayRow
+}
+
+// now is the status as it was a moment ago. Nothing in it may be changed.
+func (u *UI) now() seen {
+	return u.fleets.get(time.Now(), statusAge, func() seen {
+		s := u.o.Control.Status()
+		return seen{s, rowsOf(s.Nodes, u.o.Now())}
+	})
 }
