@@ -84,7 +84,7 @@ soak: envoy ## Run what takes more than a minute: SOAKTIME (60m) of churn, flood
 		./test/faults ./test/e2e
 
 .PHONY: bench
-bench: envoy ## Run the benchmarks, beside nginx, HAProxy and Smokescreen (about 25 minutes)
+bench: envoy clients ## Run the benchmarks, beside nginx, HAProxy and Smokescreen (about 25 minutes)
 	test/bench/setup.sh
 	go test -p 1 -run '^$$' -bench . -benchmem -timeout 20m $(TESTFLAGS) \
 		$$(grep -rlE --include='*_test.go' '^func Benchmark' . | xargs -r dirname | sort -u | grep -v '^./test/bench$$')

@@ -17,6 +17,8 @@ const (
 	refusalsWithin = time.Hour
 	// troublesShown is how many gateways it has that are not as they should be.
 	troublesShown = 8
+	// historyShown is how many states of the policy directory it has.
+	historyShown = 5
 )
 
 // overview is the first page: whether there is something to look at.
@@ -27,6 +29,10 @@ type overview struct {
 	Troubles []gatewayRow
 	Current  int
 	Due      int
+	// Expiring, Expired and Unused are how many files have such policies or rules.
+	Expiring, Expired, Unused int
+	// History is what came into force last, newest first.
+	History []control.InForce
 	// Refusals are the latest, newest first.
 	Refusals []flows.Flow
 }
@@ -48,6 +54,10 @@ func (u *UI) overviewPage() Page {
 					out.Due++
 				}
 			}
+			if err := u.countFiles(&out); err != nil {
+				return nil, err
+			}
+			out.History = s.History[:min(len(s.History), historyShown)]
 			q := Query{path: Root}
 			q.values = map[string][]string{"sort": {"state"}}
 			out.Troubles = list(q, fleetColumns(), troubles, troublesShown).Rows
@@ -63,4 +73,24 @@ func (u *UI) overviewPage() Page {
 			return out, nil
 		},
 	}
+}
+
+// countFiles counts the files that there is something to say of.
+func (u *UI) countFiles(out *overview) error {
+	known, err := u.ruleUses()
+	if err != nil {
+		return err
+	}
+	for _, f := range u.index.get(u.o.Control.Policy()).files {
+		row := fileRowOf(f, known, out.Now)
+		for _, c := range []struct {
+			is    bool
+			count *int
+		}{{row.Expiring, &out.Expiring}, {row.Expired, &out.Expired}, {row.Unused > 0, &out.Unused}} {
+			if c.is {
+				*c.count++
+			}
+		}
+	}
+	return nil
 }
