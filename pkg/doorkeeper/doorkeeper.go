@@ -90,6 +90,9 @@ func (d *Doorkeeper) Open(next http.Handler) http.Handler {
 		if d.foreign(w, r) {
 			return
 		}
+		// No other page may use an answer as a script or a picture of its own.
+		w.Header().Set("Cross-Origin-Resource-Policy", "same-origin")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
 		next.ServeHTTP(w, r)
 	})
 }

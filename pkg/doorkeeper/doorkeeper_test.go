@@ -42,6 +42,10 @@ func TestForeign(t *testing.T) {
 		got := d.ask(c.method, c.url, c.headers...)
 		require.Equal(t, c.code, got.StatusCode, "%v", c)
 		require.Empty(t, got.Header.Get("Access-Control-Allow-Origin"))
+		if got.StatusCode == http.StatusOK {
+			require.Equal(t, "same-origin", got.Header.Get("Cross-Origin-Resource-Policy"))
+			require.Equal(t, "nosniff", got.Header.Get("X-Content-Type-Options"))
+		}
 	}
 	any := newDoor(t, "", func(o *doorkeeper.Options) { o.AnyName = true })
 	require.Equal(t, 200, any.ask("GET", "http://control-plane-1:8080/metrics").StatusCode)
