@@ -24,10 +24,10 @@ SOAKREPORT ?=
 # More flags for go test, for example TESTFLAGS='-run TestX -v'.
 TESTFLAGS ?=
 
-# The packages whose tests start no Envoy: none of their tests imports what
-# starts one.
+# The packages whose tests start no Envoy and no browser: none of their tests imports
+# what starts one.
 UNIT = $$(go list -f '{{.ImportPath}} {{join .TestImports " "}} {{join .XTestImports " "}}' ./... \
-	| grep -vE 'sallyport/(envoy|pkg/(demo|lab)|test/(compose|e2e|monitoring))( |$$)' | cut -d' ' -f1)
+	| grep -vE 'sallyport/(envoy|pkg/(demo|lab)|test/(compose|e2e|monitoring|web))( |$$)' | cut -d' ' -f1)
 
 .PHONY: help
 help: ## Say what there is to make
@@ -94,7 +94,7 @@ soak: envoy ## Run what takes more than a minute: SOAKTIME (60m) of churn, flood
 		./test/faults ./test/e2e
 
 .PHONY: bench
-bench: envoy ## Run the benchmarks, beside nginx, HAProxy and Smokescreen (about 25 minutes)
+bench: envoy clients ## Run the benchmarks, beside nginx, HAProxy and Smokescreen (about 25 minutes)
 	test/bench/setup.sh
 	go test -p 1 -run '^$$' -bench . -benchmem -timeout 20m $(TESTFLAGS) \
 		$$(grep -rlE --include='*_test.go' '^func Benchmark' . | xargs -r dirname | sort -u | grep -v '^./test/bench$$')
@@ -144,19 +144,22 @@ apt = { \
 	fi; }
 
 # The programs that are tried with the gateway, beside Go's own: curl, Node, Python
-# with its usual libraries in a virtual environment, and nginx behind it.
+# with its usual libraries in a virtual environment, and nginx behind it; and the browser
+# that the web page is tried in.
 .PHONY: clients
-clients: .clients/stamp ## Get what the tests run: curl, Node, nginx, and Python's libraries into .clients
+clients: .clients/stamp ## Get what the tests run: curl, Node, nginx, Chromium, and Python's libraries and axe-core into .clients
 	@command -v curl >/dev/null || $(call apt,curl)
 	@command -v node >/dev/null || $(call apt,nodejs)
+	@command -v chromium >/dev/null || $(call apt,chromium fonts-dejavu-core)
 	@test/bench/setup.sh nginx
 
-.clients/stamp: test/e2e/clients/requirements.txt
-	@echo "== Python's HTTP clients into .clients"
+.clients/stamp: test/e2e/clients/requirements.txt test/web/requirements.txt
+	@echo "== Python's HTTP clients, and axe-core, into .clients"
 	@python3 -c 'import ensurepip, venv' 2>/dev/null || $(call apt,python3-venv)
 	rm -rf .clients
 	python3 -m venv .clients
 	.clients/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	.clients/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r test/web/requirements.txt
 	@touch $@
 
 $(GOLANGCI):

@@ -13,6 +13,7 @@ import (
 
 	"sallyport/envoy"
 	"sallyport/pkg/ca"
+	"sallyport/pkg/question"
 )
 
 func newBootstrap() *cobra.Command {
@@ -81,8 +82,8 @@ no such files.`,
 		if o.ID == "" {
 			o.ID = nodeID(o.Group)
 		}
-		o.Certificates, o.ControlPlaneID = own.envoy(), spiffeID(o.ControlPlaneID)
-		o.SPIRE.Identity = spiffeID(o.SPIRE.Identity)
+		o.Certificates, o.ControlPlaneID = own.envoy(), question.SPIFFEID(o.ControlPlaneID)
+		o.SPIRE.Identity = question.SPIFFEID(o.SPIRE.Identity)
 		o.Dir = filepath.Dir(out.path)
 		if o.Certificates != (envoy.Certificates{}) {
 			if out.path == "" {
@@ -167,13 +168,13 @@ it must be on loopback, unless --listen-anywhere says otherwise.`,
 	cmd.MarkFlagsOneRequired("certs", "certificate", "spire")
 	cmd.RunE = doing(func(cmd *cobra.Command, _ []string) error {
 		o.Certificates = files.envoy()
-		o.GatewayID = spiffeID(o.GatewayID)
+		o.GatewayID = question.SPIFFEID(o.GatewayID)
 		o.WayIn = envoy.WayIn(wayIn)
 		// What nobody asked for is not there without a gateway.
 		if o.HTTPGateway == "" && !cmd.Flags().Changed("http-listen") {
 			o.HTTPListen = nil
 		}
-		o.SPIRE.Identity = spiffeID(o.SPIRE.Identity)
+		o.SPIRE.Identity = question.SPIFFEID(o.SPIRE.Identity)
 		own := besideCertificate(o.Certificates)
 		if o.ID == "" && o.SPIRE == (envoy.SPIRE{}) {
 			o.ID = filepath.Base(own)

@@ -4,12 +4,12 @@ import (
 	"fmt"
 	"net/netip"
 	"path"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"sallyport/pkg/ca"
+	"sallyport/pkg/question"
 )
 
 func newCA() *cobra.Command {
@@ -97,7 +97,7 @@ as for a gateway. With DNS names or addresses alone it is a plain server's.`,
 		if request.Lifetime <= 0 {
 			return usage("--lifetime must be positive")
 		}
-		request.ID = spiffeID(request.ID)
+		request.ID = question.SPIFFEID(request.ID)
 		for _, s := range addresses {
 			address, err := netip.ParseAddr(s)
 			if err != nil {
@@ -134,15 +134,6 @@ func fileName(r ca.Request) string {
 	default:
 		return r.Addresses[0].String()
 	}
-}
-
-// spiffeID takes a SPIFFE ID as people write it: without spiffe:// too, as logs
-// and Istio show it. Empty stays empty, the anonymous principal.
-func spiffeID(s string) string {
-	if s == "" || strings.HasPrefix(s, "spiffe://") {
-		return s
-	}
-	return "spiffe://" + s
 }
 
 func date(t time.Time) string { return t.UTC().Format(time.RFC3339) }

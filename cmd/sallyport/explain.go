@@ -1,22 +1,20 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
-	"net"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"sallyport/pkg/ca"
 	"sallyport/pkg/flows"
-	"sallyport/pkg/hostname"
+	"sallyport/pkg/question"
 	"sallyport/policy/model"
 )
 
-// question is what `explain` is asked.
-type question struct {
+// asking is what `explain` is asked.
+type asking struct {
 	gateway, principal string
 	way                model.Way
 	// host is a name, or for HTTP requests HOST or HOST:PORT.
@@ -28,7 +26,7 @@ type question struct {
 
 func newExplain() *cobra.Command {
 	var dir string
-	var q question
+	var q asking
 	var anonymous bool
 	via := &format{value: model.WayTLS.String(), allowed: words(model.Ways())}
 	cmd := &cobra.Command{
@@ -120,50 +118,29 @@ func words[T fmt.Stringer](values []T) []string {
 }
 
 // fromFlags checks what was asked with flags.
-func (q *question) fromFlags(via string, anonymous bool) error {
+func (q *asking) fromFlags(via string, anonymous bool) error {
 	if err := q.way.UnmarshalText([]byte(via)); err != nil {
 		return usage("--via: %v", err)
 	}
 	if q.host == "" {
 		return usage("--host is missing: the host that the workload asks for")
 	}
-	switch {
-	case anonymous:
-	case q.principal == "":
+	if q.principal == "" && !anonymous {
 		return usage("whose access it is about is missing: --principal SPIFFE-ID, or --anonymous")
-	default:
-		q.principal = spiffeID(q.principal)
 	}
-	if _, err := ca.ParseID(q.principal); err != nil && !anonymous {
+	checked, err := question.Question{Principal: q.principal, Way: q.way, Host: q.host}.Check()
+	var wrong *question.Error
+	var port *question.PortError
+	switch {
+	case errors.As(err, &port):
+		return usage("--host: with TLS no port is named: say %s, or --via CONNECT", port.Name)
+	case errors.As(err, &wrong) && wrong.Part == question.Principal:
 		return usage("--principal: %v; for a workload without an identity say --anonymous", err)
-	}
-	if q.way == model.WayTLS {
-		if host, _, err := net.SplitHostPort(q.host); err == nil {
-			return usage("--host: with TLS no port is named: say %s, or --via CONNECT", host)
-		}
-		return nil
-	}
-	r, err := request(q.way, q.host)
-	if err != nil {
+	case err != nil:
 		return usage("--host: %v", err)
 	}
-	q.host = r.Authority()
+	q.principal, q.host = checked.Principal, checked.Host
 	return nil
-}
-
-// request is one for a host as a person writes it, HOST or HOST:PORT.
-func request(way model.Way, written string) (model.Request, error) {
-	host, port, hasPort := strings.Cut(written, ":")
-	name, err := hostname.Parse(host)
-	r := model.Request{Way: way, Host: name}
-	if err == nil && hasPort {
-		var n uint64
-		if n, err = strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-			return r, fmt.Errorf("%q is no port from 1 to 65535", port)
-		}
-		r.Port = uint16(n)
-	}
-	return r, err
 }
 
 // maxLogLine is the longest line of a log that is read from standard input.
@@ -171,7 +148,7 @@ const maxLogLine = 1 << 20
 
 // fromLog reads the question out of a line, or out of the one line on standard
 // input.
-func (q *question) fromLog(stdin io.Reader, line string, m *model.Model) error {
+func (q *asking) fromLog(stdin io.Reader, line string, m *model.Model) error {
 	if line == "-" {
 		data, err := io.ReadAll(io.LimitReader(stdin, maxLogLine))
 		if err != nil {
@@ -201,20 +178,11 @@ type explained struct {
 }
 
 // answer prints what the gateway says to the question.
-func (q *question) answer(w io.Writer, g *model.Gateway, asJSON bool) error {
-	var trace interface{ Write(io.Writer) }
-	var verdict model.Verdict
-	var reason model.Reason
-	switch {
-	case q.way != model.WayTLS:
-		t := g.ExplainRequest(q.principal, q.way, q.host)
-		trace, verdict, reason = t, t.Verdict, t.Reason
-	case q.logged != nil:
-		t := g.ExplainWire(q.principal, q.host)
-		trace, verdict, reason = t, t.Verdict, t.Reason
-	default:
-		t := g.Explain(q.principal, q.host)
-		trace, verdict, reason = t, t.Verdict, t.Reason
+func (q *asking) answer(w io.Writer, g *model.Gateway, asJSON bool) error {
+	answer := question.Question{Principal: q.principal, Way: q.way, Host: q.host, Logged: q.logged != nil}.Ask(g)
+	var trace interface{ Write(io.Writer) } = answer.Trace
+	if answer.Request != nil {
+		trace = answer.Request
 	}
 	switch {
 	case asJSON && q.logged != nil:
@@ -228,12 +196,12 @@ func (q *question) answer(w io.Writer, g *model.Gateway, asJSON bool) error {
 	default:
 		trace.Write(w)
 		if q.logged != nil {
-			if _, err := io.WriteString(w, "\n"+q.logged.Against(verdict, reason)+"\n"); err != nil {
+			if _, err := io.WriteString(w, "\n"+q.logged.Against(answer.Verdict, answer.Reason)+"\n"); err != nil {
 				return err
 			}
 		}
 	}
-	if verdict != model.Allow {
+	if answer.Verdict != model.Allow {
 		return silently(exitRefused)
 	}
 	return nil

@@ -23,6 +23,7 @@ import (
 // flowQuery asks a control plane, or the database of one, for flows.
 type flowQuery struct {
 	servers   []string
+	client    clientFlags
 	file      string
 	since     string
 	aggregate bool
@@ -50,8 +51,10 @@ func (q *flowQuery) addSource(cmd *cobra.Command) []string {
 	flags.StringVar(&q.filter.Host, "host", "", "only to this host, or *.NAME for all below it")
 	flags.StringVar(&q.filter.Group, "gateway", "", "only through the gateways of this EgressGateway")
 	flags.StringVar(&q.since, "since", "", "only since then: 90m, 24h, or 2026-11-28T15:00:00Z")
+	asking := q.client.add(cmd)
 	cmd.MarkFlagsMutuallyExclusive("server", "store")
-	return []string{"server", "store", "principal", "host", "gateway", "since"}
+	cmd.MarkFlagsMutuallyExclusive("token-file", "store")
+	return append(asking, "server", "store", "principal", "host", "gateway", "since")
 }
 
 // run prints what was asked for.
@@ -139,7 +142,7 @@ func (q *flowQuery) source(follow bool, say func(error)) (flowSource, error) {
 		s, err := store.OpenFile(q.file)
 		return storeSource{s}, err
 	}
-	return sources(q.servers, say)
+	return sources(q.servers, &q.client, say)
 }
 
 type storeSource struct{ *store.Store }

@@ -19,15 +19,19 @@ type severalSources struct {
 	say func(error)
 }
 
-// sources are those at several addresses.
-func sources(servers []string, say func(error)) (flowSource, error) {
+// sources are those at several addresses, which are all asked in the same way.
+func sources(servers []string, asking *clientFlags, say func(error)) (flowSource, error) {
 	var out severalSources
 	for _, address := range servers {
 		base, err := serverURL(address)
 		if err != nil {
 			return nil, usage("--server: %v", err)
 		}
-		out.all = append(out.all, &httpSource{base: base})
+		client, err := asking.client(base.Host)
+		if err != nil {
+			return nil, err
+		}
+		out.all = append(out.all, &httpSource{base: base, http: client})
 	}
 	if len(out.all) == 1 {
 		return out.all[0], nil

@@ -27,7 +27,7 @@ func newReplica(t *testing.T) *replica {
 	t.Helper()
 	s, err := store.Open(store.Options{})
 	require.NoError(t, err)
-	r := &replica{Server: httptest.NewServer(store.Handler(s, false)), t: t, store: s}
+	r := &replica{Server: httptest.NewServer(store.Handler(s)), t: t, store: s}
 	t.Cleanup(func() {
 		require.NoError(t, s.Close()) // whoever follows ends then
 		r.Close()

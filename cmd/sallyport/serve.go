@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"path/filepath"
-	"time"
 
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
@@ -18,19 +16,12 @@ import (
 	"sallyport/xds/server"
 )
 
-// httpTimeouts bound what a client of the HTTP port can hold on to.
-const (
-	httpReadTimeout  = 10 * time.Second
-	httpWriteTimeout = 30 * time.Second
-	httpStopTimeout  = 5 * time.Second
-)
-
 // serveOptions are the flags of `sallyport serve`.
 type serveOptions struct {
 	policies   string
 	state      string
 	xds        string
-	http       string
+	http       httpOptions
 	allowEmpty bool
 	insecure   bool
 	// certificates or spire is the control plane's identity; without one xDS is
@@ -56,7 +47,8 @@ With --state what is in force is kept on disk too, and served after a restart wi
 a broken, empty or missing policy directory, until that is corrected. Grants that
 expired meanwhile do not come back. Without it nothing is served then.
 
-HTTP serves /healthz, /readyz, /status (see ` + "`sallyport status`" + `), /flows (see
+HTTP serves a page for browsers at / (the fleet, who was refused and why), and for
+programs /healthz, /readyz, /status (see ` + "`sallyport status`" + `), /flows (see
 ` + "`sallyport flows`" + `), and /metrics for Prometheus.
 
 Gateways stream their access logs over the same port as xDS, unless spec.accessLog of
@@ -69,8 +61,13 @@ machine too, and writes on standard output. Its own log goes to standard error.
 With a certificate of its own (--certs, --certificate, or --spire), xDS is mutual
 TLS: a gateway may have the configuration of the EgressGateway whose spec.nodes
 have its SPIFFE ID, whatever it calls itself. Certificates are read again when they
-change. Without one, xDS must be on loopback, as HTTP must, unless
---insecure-listen says otherwise.`,
+change. Without one, xDS must be on loopback, unless --insecure-listen says
+otherwise.
+
+So must HTTP be without --http-token-file, for a token that people sign in with and
+programs send (Authorization: Bearer), or --http-client-ca, for mutual TLS. A token
+needs TLS (--http-certificate) where other machines can see it. Either is enough if
+both are given; /healthz and /readyz then only say yes or no to everybody else.`,
 		Example: `  sallyport serve --policies examples/wikipedia
   sallyport serve --policies policies --gateway-log /var/log/envoy/access.log \
     --log-format json
@@ -81,14 +78,19 @@ change. Without one, xDS must be on loopback, as HTTP must, unless
   sallyport serve --policies policies --xds 0.0.0.0:18000 --certs certs \
     --name control-plane
   sallyport serve --policies policies --xds 0.0.0.0:18000 \
-    --spire unix:///run/spire/agent.sock`,
+    --spire unix:///run/spire/agent.sock
+
+  # the page for people on other machines
+  openssl rand -hex 32 > token
+  sallyport serve --policies policies --http 0.0.0.0:8443 --http-token-file token \
+    --http-certificate web.crt --http-key web.key`,
 		Args: cobra.NoArgs,
 	}
 	policiesFlag(cmd, &o.policies)
 	flags := cmd.Flags()
 	stateFlag(flags, &o.state)
 	flags.StringVar(&o.xds, "xds", "127.0.0.1:18000", "HOST:PORT to serve xDS at; port 0 is any free one")
-	flags.StringVar(&o.http, "http", "127.0.0.1:8080", "HOST:PORT to serve health and status at; empty for none")
+	o.http.add(cmd)
 	flags.BoolVar(&o.allowEmpty, "allow-empty", false, "take a directory without policy files for a policy, not for a mistake")
 	flags.BoolVar(&o.insecure, "insecure-listen", false, "permit addresses that other machines can reach")
 	o.certificates.add(cmd, "control plane", "the authorities of gateways, PEM")
@@ -144,15 +146,13 @@ func serve(cmd *cobra.Command, o serveOptions) error {
 	}
 	parts.run("xDS", func(ctx context.Context) error { return ads.Serve(ctx, xds) })
 	status := "off"
-	if o.http != "" {
-		l, err := net.Listen("tcp", o.http)
+	if o.http.address != "" {
+		port, err := o.http.open(controller, flow.store, log, o.insecure)
 		if err != nil {
-			return errors.Join(fmt.Errorf("HTTP: %w", err), parts.stop())
+			return errors.Join(err, parts.stop())
 		}
-		status = "http://" + l.Addr().String() + "/status"
-		parts.run("HTTP", func(ctx context.Context) error {
-			return serveHTTP(ctx, l, flow.handler(controller.Handler(), o.insecure))
-		})
+		status = port.base() + "/status"
+		parts.run("HTTP", port.serve)
 	}
 	log.Infof("sallyport %s", buildVersion())
 	log.Infof("policy directory: %s", directory)
@@ -181,17 +181,7 @@ func (o serveOptions) checkAddresses() error {
 	if err := server.CheckListenAddress(o.xds, o.insecure || authenticated); err != nil {
 		return fmt.Errorf("--xds: %w (with --insecure-listen), or give the control plane a certificate (--certs, --certificate or --spire)", err)
 	}
-	if o.http == "" {
-		return nil
-	}
-	if _, _, err := net.SplitHostPort(o.http); err != nil {
-		return fmt.Errorf("--http: %q is not an address to listen on, HOST:PORT: %w", o.http, err)
-	}
-	if server.CheckListenAddress(o.http, o.insecure) != nil {
-		return fmt.Errorf("--http: refusing to listen at %s: the status tells anyone who can connect what the policy is; "+
-			"use a loopback address such as 127.0.0.1, or --insecure-listen if the network protects the port", o.http)
-	}
-	return nil
+	return o.http.check(o.insecure)
 }
 
 func (o serveOptions) logger(cmd *cobra.Command) *logrus.Logger {
@@ -206,23 +196,4 @@ func (o serveOptions) logger(cmd *cobra.Command) *logrus.Logger {
 		log.SetLevel(logrus.DebugLevel)
 	}
 	return log
-}
-
-// serveHTTP serves until the context ends.
-func serveHTTP(ctx context.Context, l net.Listener, h http.Handler) error {
-	s := &http.Server{
-		Handler: h, ReadTimeout: httpReadTimeout, WriteTimeout: httpWriteTimeout,
-		BaseContext: func(net.Listener) context.Context { return ctx },
-	}
-	stopped := make(chan error, 1)
-	go func() {
-		<-ctx.Done()
-		within, cancel := context.WithTimeout(context.WithoutCancel(ctx), httpStopTimeout)
-		defer cancel()
-		stopped <- s.Shutdown(within)
-	}()
-	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return <-stopped
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net/http"
 	"time"
 
 	als "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
@@ -103,15 +102,6 @@ func (p *flowParts) run(parts *together) {
 	for _, q := range p.queues {
 		parts.run("flows to "+q.Name(), q.Run)
 	}
-}
-
-// handler serves flows beside what there is.
-func (p *flowParts) handler(rest http.Handler, anyName bool) http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("/", rest)
-	mux.Handle("/flows", store.Handler(p.store, anyName))
-	mux.Handle("/flows/", store.Handler(p.store, anyName))
-	return mux
 }
 
 // collectors are the metrics of all of it.

@@ -43,7 +43,7 @@ func startServe(t *testing.T, args ...string) *serving {
 	args = append([]string{"serve", "--xds", "127.0.0.1:0", "--http", "127.0.0.1:0"}, args...)
 	go func() { s.done <- execute(ctx, root, args) }()
 	t.Cleanup(func() { require.Equal(t, exitOK, s.stop()) })
-	addresses := regexp.MustCompile(`xDS: (\S+), status: http://([^/]+)/status`)
+	addresses := regexp.MustCompile(`xDS: (\S+), status: https?://([^/]+)/status`)
 	s.eventually("the addresses", func() bool {
 		found := addresses.FindStringSubmatch(s.log.String())
 		if found != nil {
@@ -189,6 +189,12 @@ func TestServeRefuses(t *testing.T) {
 	}{
 		{exitUsage, "--insecure-listen", []string{"--xds", "0.0.0.0:0"}},
 		{exitUsage, "--http: ", []string{"--xds", "127.0.0.1:0", "--http", ":0"}},
+		{exitUsage, "--http-token-file or --http-client-ca", []string{"--http", "0.0.0.0:0"}},
+		{exitUsage, "for anyone to read", []string{"--http", "0.0.0.0:0", "--http-token-file", "token"}},
+		{exitUsage, "need TLS", []string{"--http-client-ca", "ca.crt", "--http-allow", "*"}},
+		{exitUsage, "http-allow", []string{"--http-client-ca", "ca.crt"}},
+		{exitInvalid, "--http-token-file: ", []string{"--xds", "127.0.0.1:0", "--http", "127.0.0.1:0", "--http-token-file", "none"}},
+		{exitInvalid, "HTTP: ", []string{"--xds", "127.0.0.1:0", "--http", "0.0.0.0:0", "--http-token-file", "none", "--http-certs", "none", "--http-name", "none"}},
 		{exitUsage, "HOST:PORT", []string{"--xds", "18000"}},
 		{exitUsage, "HOST:PORT", []string{"--xds", "127.0.0.1:0", "--http", "8080"}},
 		{exitUsage, "must be text or json", []string{"--log-format", "xml"}},

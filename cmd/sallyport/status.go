@@ -17,6 +17,7 @@ import (
 // statusOptions are the flags of `sallyport status`.
 type statusOptions struct {
 	server     string
+	client     clientFlags
 	gateway    string
 	wait       string
 	waitDigest string
@@ -61,6 +62,8 @@ or its rollout is stopped.`,
 		Example: `  sallyport status
   sallyport status --server http://127.0.0.1:8080 -o json | jq '.nodes[].behind'
 
+  sallyport status --server https://control.example.com:8443 --token-file token
+
   # in a pipeline, after the edit
   sallyport status --wait latest --timeout 30s
   sallyport status --wait latest --policies policies --at-least 3 --gateway egress`,
@@ -68,6 +71,7 @@ or its rollout is stopped.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.server, "server", "http://127.0.0.1:8080", "the control plane's HTTP address, as in serve --http")
+	o.client.add(cmd)
 	flags.StringVar(&o.gateway, "gateway", "", "show, and wait for, this EgressGateway only")
 	flags.StringVar(&o.wait, "wait", "", "wait for a generation: its number, or latest")
 	flags.StringVar(&o.waitDigest, "wait-digest", "", "wait for the directory with this digest")
@@ -87,7 +91,11 @@ func status(cmd *cobra.Command, o statusOptions) error {
 	if err != nil {
 		return usage("--server: %v", err)
 	}
-	ask := &statusClient{base: base}
+	client, err := o.client.client(base.Host)
+	if err != nil {
+		return err
+	}
+	ask := &statusClient{base: base, http: client}
 	target, err := o.target()
 	if err != nil {
 		return err

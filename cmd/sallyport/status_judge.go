@@ -124,25 +124,12 @@ func needed(g server.GroupStatus, generation uint64) uint64 {
 
 // rejection says what a gateway rejected last, and where that was written.
 func rejection(n server.NodeStatus) string {
-	nack, kind := lastNACK(n)
+	nack, kind := n.LastNACK()
 	if nack == nil {
 		return fmt.Sprintf("%s of %s rejects it", keyOf(n), n.ServedGroup)
 	}
 	lines := []string{fmt.Sprintf("%s of %s rejected its %ss of generation %d: %s", keyOf(n), n.ServedGroup, kind, nack.Generation, inLines(nack.Message))}
 	return strings.Join(append(lines, causeLines(*nack)...), "\n    ")
-}
-
-// lastNACK is the last rejection of a gateway and the type of what it rejected, or
-// nil.
-func lastNACK(n server.NodeStatus) (*server.NACK, string) {
-	var last *server.NACK
-	kind := ""
-	for _, t := range n.Types {
-		if t.NACK != nil && (last == nil || t.NACK.At.After(last.At)) {
-			last, kind = t.NACK, t.Type
-		}
-	}
-	return last, kind
 }
 
 // causeLines are where what was rejected is written.

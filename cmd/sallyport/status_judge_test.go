@@ -212,18 +212,6 @@ func TestDirectoryTargetFollowsTheDirectory(t *testing.T) {
 	require.Equal(t, uint64(2), generation)
 }
 
-func TestSpans(t *testing.T) {
-	for want, d := range map[string]time.Duration{
-		"5 ms": 5 * time.Millisecond, "119 s": 119 * time.Second, "2 min": 2 * time.Minute, "119 min": 119 * time.Minute,
-		"2 h": 2 * time.Hour, "47 h": 47 * time.Hour, "2 days": 48 * time.Hour,
-	} {
-		require.Equal(t, want, span(d))
-	}
-	require.Equal(t, "now", ago(-time.Hour))
-	require.Equal(t, "3 s ago", ago(3*time.Second))
-	require.Equal(t, []string{"1.2 ms", "12 ms", "20 s"}, []string{millisText(1.23), millisText(12.3), millisText(20_000)})
-}
-
 // A rollout says what is missing; one that is stopped ends the wait, unless what is
 // waited for is what the gateways had before.
 func TestJudgeRollouts(t *testing.T) {

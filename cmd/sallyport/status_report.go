@@ -9,6 +9,7 @@ import (
 
 	"sallyport/pkg/control"
 	"sallyport/pkg/diag"
+	"sallyport/pkg/plain"
 	"sallyport/xds/server"
 )
 
@@ -24,7 +25,7 @@ func (r statusReport) write(s control.Status) {
 	p := colours(r.w)
 	r.printf("policy directory %s", s.Directory)
 	if s.Generation > 0 {
-		r.printf(": generation %d, published %s, digest %s, %s", s.Generation, ago(r.now.Sub(s.PublishedAt)), s.Digest, plural(s.Files, "file"))
+		r.printf(": generation %d, published %s, digest %s, %s", s.Generation, plain.Ago(r.now.Sub(s.PublishedAt)), s.Digest, plural(s.Files, "file"))
 	}
 	r.printf("\n")
 	if s.Reason != "" {
@@ -53,7 +54,7 @@ func (r statusReport) groups(groups []server.GroupStatus, p palette) {
 			took += p.yellow(", no document describes it any more")
 		}
 		rows = append(rows, []string{
-			g.Name, fmt.Sprint(g.Generation), ago(r.now.Sub(g.PublishedAt)), fmt.Sprint(g.Nodes), fmt.Sprint(g.Current), fmt.Sprint(g.Rejecting), took,
+			g.Name, fmt.Sprint(g.Generation), plain.Ago(r.now.Sub(g.PublishedAt)), fmt.Sprint(g.Nodes), fmt.Sprint(g.Current), fmt.Sprint(g.Rejecting), took,
 		})
 	}
 	r.table(rows)
@@ -101,7 +102,7 @@ func (r statusReport) nodes(nodes []server.NodeStatus, p palette) {
 			state = p.green("current")
 		}
 		if n.CertificateDue {
-			state += ", " + p.yellow("its certificate expires in "+span(n.CertificateExpires.Sub(r.now)))
+			state += ", " + p.yellow("its certificate expires in "+plain.Span(n.CertificateExpires.Sub(r.now)))
 		}
 		if n.First {
 			state += ", among the first"
@@ -124,7 +125,7 @@ func generation(n server.NodeStatus) string {
 
 // rejection says what a gateway rejected last.
 func (r statusReport) rejection(n server.NodeStatus, p palette) {
-	nack, kind := lastNACK(n)
+	nack, kind := n.LastNACK()
 	if nack == nil {
 		return
 	}
@@ -132,7 +133,7 @@ func (r statusReport) rejection(n server.NodeStatus, p palette) {
 	if !n.Rejecting {
 		since = fmt.Sprintf("; it has accepted generation %d since", n.Generation)
 	}
-	r.printf("\n%s rejected its %ss of generation %d, %s%s:\n    %s\n", keyOf(n), kind, nack.Generation, ago(r.now.Sub(nack.At)), since, inLines(nack.Message))
+	r.printf("\n%s rejected its %ss of generation %d, %s%s:\n    %s\n", keyOf(n), kind, nack.Generation, plain.Ago(r.now.Sub(nack.At)), since, inLines(nack.Message))
 	for _, line := range causeLines(*nack) {
 		if n.Rejecting {
 			line = p.red(line)
@@ -195,55 +196,19 @@ func lag(n server.NodeStatus) string {
 	if n.Behind == 0 {
 		return "up to date"
 	}
-	return fmt.Sprintf("%s behind for %s", plural(n.Behind, "generation"), span(time.Duration(n.BehindMillis*float64(time.Millisecond))))
+	return fmt.Sprintf("%s behind for %s", plural(n.Behind, "generation"), plain.Span(time.Duration(n.BehindMillis*float64(time.Millisecond))))
 }
 
 // editToACK is how long it took from an edit's being noticed to the first and the
 // last ACK of the generation; empty if there is none.
 func editToACK(g server.GroupStatus, generation uint64) string {
-	for _, r := range g.Receipts {
-		if r.Generation != generation || r.ACKed == 0 {
-			continue
-		}
-		first, last := millisText(r.PreparedMillis+r.FirstMillis), millisText(r.PreparedMillis+r.LastMillis)
-		if r.ACKed == 1 {
-			return first
-		}
-		return "first " + first + ", last " + last
-	}
-	return ""
-}
-
-func millisText(ms float64) string {
-	if ms < 10 {
-		return fmt.Sprintf("%.1f ms", ms)
-	}
-	if ms < 10_000 {
-		return fmt.Sprintf("%.0f ms", ms)
-	}
-	return span(time.Duration(ms * float64(time.Millisecond)))
-}
-
-// ago is how long ago something was. Clocks differ: what is to come is now.
-func ago(d time.Duration) string {
-	if d < time.Second {
-		return "now"
-	}
-	return span(d) + " ago"
-}
-
-// span is a duration as people say it, with one unit, or two where that matters.
-func span(d time.Duration) string {
-	switch {
-	case d < time.Second:
-		return fmt.Sprintf("%d ms", d.Milliseconds())
-	case d < 2*time.Minute:
-		return fmt.Sprintf("%d s", int(d.Seconds()))
-	case d < 2*time.Hour:
-		return fmt.Sprintf("%d min", int(d.Minutes()))
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%d h", int(d.Hours()))
+	first, last, n := g.EditToACK(generation)
+	switch n {
+	case 0:
+		return ""
+	case 1:
+		return plain.Millis(first)
 	default:
-		return fmt.Sprintf("%d days", int(d.Hours()/24))
+		return "first " + plain.Millis(first) + ", last " + plain.Millis(last)
 	}
 }

@@ -42,7 +42,7 @@ func storeOf(t *testing.T, path string) *store.Store {
 func TestSuggestFromAnywhere(t *testing.T) {
 	const file = "testdata/flows.json"
 	s := storeOf(t, file)
-	server := httptest.NewServer(store.Handler(s, false))
+	server := httptest.NewServer(store.Handler(s))
 	defer server.Close()
 	const policies, candidate = "--policies=../../examples/wikipedia", "--policies=testdata/audit-mode"
 	for _, args := range [][]string{

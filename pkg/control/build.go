@@ -11,6 +11,7 @@ import (
 	"sallyport/policy"
 	"sallyport/policy/model"
 	"sallyport/policy/source"
+	"sallyport/policy/syntax"
 	"sallyport/xds/server"
 	"sallyport/xds/snapshot"
 )
@@ -31,9 +32,11 @@ type inForce struct {
 	// that even the same files must be compiled anew.
 	curtailed bool
 	groups    map[string]*group
-	// tree are the files, and treeAt is when they were put in force.
-	tree   source.Tree
-	treeAt time.Time
+	// tree are the files, documents what they say, and treeAt is when they were put
+	// in force.
+	tree      source.Tree
+	documents *syntax.Documents
+	treeAt    time.Time
 }
 
 // group is one group of gateways.
@@ -56,7 +59,7 @@ func (f *inForce) is(digest [32]byte, now time.Time) bool {
 // of says what this was made of, and when.
 func (f *inForce) of(l policy.Result, now time.Time) {
 	f.model, f.digest, f.files, f.compiledAt = l.Model, l.Digest, l.Files, now
-	f.tree, f.treeAt = l.Tree, now
+	f.tree, f.documents, f.treeAt = l.Tree, l.Documents, now
 }
 
 // timings are how long the steps of a generation took.
@@ -169,7 +172,7 @@ func (c *Controller) publish(next inForce, took timings) bool {
 	c.logGeneration(changes, took)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.model = next.model
+	c.policy.Model, c.policy.Tree, c.policy.Documents, c.policy.At = next.model, next.tree, next.documents, next.treeAt
 	c.status.Generation, c.status.PublishedAt = next.generation, next.publishedAt
 	c.status.Digest, c.status.Files = short(next.digest), next.files
 	c.status.Gateways = len(next.model.Gateways)

@@ -113,7 +113,8 @@ type Controller struct {
 
 	mu     sync.Mutex
 	status Status
-	model  *model.Model
+	// policy is what is in force, for those who ask.
+	policy Policy
 	// served are the gateways that groups are served, those of groups that no
 	// document describes any more too; see causesOf.
 	served map[string]*model.Gateway

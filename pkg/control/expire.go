@@ -76,7 +76,7 @@ func (c *Controller) expire(now time.Time) {
 	}
 	next.model = &model.Model{Gateways: gateways, Expiries: c.inForce.model.Expiries}
 	next.digest, next.files = c.inForce.digest, c.inForce.files
-	next.tree, next.treeAt = c.inForce.tree, c.inForce.treeAt
+	next.tree, next.documents, next.treeAt = c.inForce.tree, c.inForce.documents, c.inForce.treeAt
 	next.compiledAt, next.expiries, next.curtailed = now, c.inForce.expiries, true
 	c.publish(next, took)
 }

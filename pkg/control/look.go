@@ -11,6 +11,7 @@ import (
 	"sallyport/pkg/diag"
 	"sallyport/policy"
 	"sallyport/policy/model"
+	"sallyport/policy/source"
 )
 
 // Codes of the diagnostics that are found here.
@@ -49,6 +50,7 @@ func (c *Controller) look() {
 	first := !c.looked
 	c.looked = true
 	if diags := c.judge(loaded); diags.HasErrors() {
+		c.refusedFiles(loaded.Tree)
 		c.reject(loaded.Digest, diags, now, first)
 		return
 	}
@@ -59,6 +61,7 @@ func (c *Controller) look() {
 	c.settleBases()
 	next, diags := c.build(wantedGroups(c.inForce, loaded.Model, now), loaded.Digest, c.inForce.isSame(loaded), now, &took)
 	if diags.HasErrors() {
+		c.refusedFiles(loaded.Tree)
 		c.reject(loaded.Digest, diags, now, first)
 		return
 	}
@@ -152,6 +155,7 @@ func (c *Controller) accept(l policy.Result, now time.Time) {
 			Info("the policy directory is good again, and in force")
 	}
 	c.inForce.compiledAt = now
+	c.refusedFiles(source.Tree{})
 	c.report(func(s *Status) {
 		s.Errors, s.RefusedDigest = diag.List{}, ""
 		s.kept(func(k *Kept) { k.InForce = false })

@@ -57,7 +57,7 @@ func (c *Controller) Status() Status {
 	out := c.status
 	out.kept(func(k *Kept) { copied := *k; out.Kept = &copied })
 	out.History = append([]InForce{}, c.history...)
-	published := c.model != nil
+	published := c.policy.Model != nil
 	c.mu.Unlock()
 	slices.Reverse(out.History)
 	out.Status = c.o.Server.Status()
@@ -83,7 +83,7 @@ func (c *Controller) Status() Status {
 func (c *Controller) Model() *model.Model {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.model
+	return c.policy.Model
 }
 
 // report changes the status.

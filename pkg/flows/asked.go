@@ -41,6 +41,11 @@ func ReadAsked(line []byte, m *model.Model) (Asked, error) {
 	if err != nil {
 		return Asked{}, err
 	}
+	return AskedOf(f)
+}
+
+// AskedOf is what was asked for by a flow. It is an error as for ReadAsked.
+func AskedOf(f Flow) (Asked, error) {
 	switch f.Reason {
 	case TLSHandshake, BadIdentity, ClosedEarly, BadRequest:
 		return Asked{}, fmt.Errorf("there was nothing for a policy to decide: the connection ended before it asked for a host (%s: %s)", f.Reason, Explanation(f.Reason))

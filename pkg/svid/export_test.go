@@ -1,10 +1,4 @@
 package svid
 
-import "time"
-
-// LookNow makes the next use look at the files, whenever the last one was.
-func LookNow(f *Files) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.looked = time.Time{}
-}
+// LookNow looks at the files, whenever the last look was.
+func LookNow(f *Files) { f.files.Look() }

@@ -75,6 +75,18 @@ func (g *Gateway) FindRule(id RuleID) (*Rule, diag.Position) {
 	return r, r.Origin
 }
 
+// Rules yields one rule for each ID, enforced ones and those in audit mode, in no order:
+// the ones that FindRule returns.
+func (g *Gateway) Rules() iter.Seq[*Rule] {
+	return func(yield func(*Rule) bool) {
+		for _, r := range g.rules.All {
+			if !yield(r) {
+				return
+			}
+		}
+	}
+}
+
 // FindGateway returns the group with the name, or nil.
 func (m *Model) FindGateway(name string) *Gateway {
 	for _, g := range m.Gateways {

@@ -47,6 +47,7 @@ type ServeOptions struct {
 type ControlPlane struct {
 	cmd       *exec.Cmd
 	xds, http netip.AddrPort
+	scheme    string
 	done      chan struct{}
 
 	mu  sync.Mutex
@@ -101,7 +102,7 @@ func Serve(o ServeOptions) (*ControlPlane, error) {
 
 func (p *ControlPlane) read(stderr io.Reader, listening chan struct{}) {
 	defer close(p.done)
-	where := regexp.MustCompile(`xDS: (\S+), status: http://([^/]+)/`)
+	where := regexp.MustCompile(`xDS: (\S+), status: (https?)://([^/]+)/`)
 	scanner := bufio.NewScanner(stderr)
 	scanner.Buffer(nil, 1<<20)
 	for scanner.Scan() {
@@ -112,7 +113,8 @@ func (p *ControlPlane) read(stderr io.Reader, listening chan struct{}) {
 		}
 		p.mu.Unlock()
 		if m := where.FindStringSubmatch(line); m != nil && !p.xds.IsValid() {
-			p.xds, p.http = netip.MustParseAddrPort(m[1]), netip.MustParseAddrPort(m[2])
+			p.xds, p.http = netip.MustParseAddrPort(m[1]), netip.MustParseAddrPort(m[3])
+			p.scheme = m[2]
 			close(listening)
 		}
 	}
@@ -124,6 +126,9 @@ func (p *ControlPlane) XDS() netip.AddrPort { return p.xds }
 
 // HTTP is where its status and metrics are.
 func (p *ControlPlane) HTTP() netip.AddrPort { return p.http }
+
+// Base is the address of its page.
+func (p *ControlPlane) Base() string { return p.scheme + "://" + p.http.String() }
 
 // PID is its process id.
 func (p *ControlPlane) PID() int { return p.cmd.Process.Pid }

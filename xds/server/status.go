@@ -129,6 +129,28 @@ type NACK struct {
 	MoreCauses int     `json:"moreCauses,omitempty"`
 }
 
+// LastNACK is the last rejection on the gateway's stream, and the type of what it
+// rejected; nil if there is none.
+func (n NodeStatus) LastNACK() (nack *NACK, kind string) {
+	for _, t := range n.Types {
+		if t.NACK != nil && (nack == nil || t.NACK.At.After(nack.At)) {
+			nack, kind = t.NACK, t.Type
+		}
+	}
+	return nack, kind
+}
+
+// EditToACK is how long it took from an edit's being noticed to the first and the last
+// of so many ACKs of a generation, in milliseconds.
+func (g GroupStatus) EditToACK(generation uint64) (first, last float64, acked int) {
+	for _, r := range g.Receipts {
+		if r.Generation == generation && r.ACKed > 0 {
+			return r.PreparedMillis + r.FirstMillis, r.PreparedMillis + r.LastMillis, r.ACKed
+		}
+	}
+	return 0, 0, 0
+}
+
 // Status returns who has what now.
 func (s *Server) Status() Status {
 	s.mu.Lock()

@@ -3,9 +3,7 @@ package store
 import (
 	"encoding/json"
 	"errors"
-	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strconv"
 	"time"
@@ -77,30 +75,16 @@ const (
 
 // Handler serves GET /flows, a line of JSON a flow, oldest first, with the filter in
 // the query; with follow also those to come. GET /flows/aggregates is a list of
-// Aggregate. It only reads. A browser may be made to believe that another site's name
-// is this machine, so names are not answered, but addresses and localhost; unless
-// anyName.
-func Handler(s *Store, anyName bool) http.Handler {
+// Aggregate. It only reads. Who may ask, and by which names, is for the caller to say.
+func Handler(s *Store) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /flows", s.serveFlows)
 	mux.HandleFunc("GET /flows/aggregates", s.serveAggregates)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !anyName && !local(r.Host) {
-			http.Error(w, "this is not served under a name but localhost: use an address", http.StatusMisdirectedRequest)
-			return
-		}
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		mux.ServeHTTP(w, r)
 	})
-}
-
-func local(host string) bool {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	_, err := netip.ParseAddr(host)
-	return err == nil || host == "localhost"
 }
 
 func (s *Store) serveAggregates(w http.ResponseWriter, r *http.Request) {

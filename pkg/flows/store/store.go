@@ -185,8 +185,10 @@ func (s *Store) prepare() error {
 		return err
 	}
 	if found == 0 {
-		_, err := s.write.Exec(tables + fmt.Sprintf("PRAGMA user_version = %d;", version))
-		return err
+		if _, err := s.write.Exec(tables + fmt.Sprintf("PRAGMA user_version = %d;", version)); err != nil {
+			return err
+		}
+		return s.begin()
 	}
 	if found != version {
 		return otherVersionError(found)
@@ -198,7 +200,7 @@ func (s *Store) prepare() error {
 	if ok != "ok" {
 		return malformedError(ok)
 	}
-	return nil
+	return s.begin()
 }
 
 func checkVersion(db *sql.DB) error {
