@@ -71,9 +71,33 @@ func policies(all []*pair, o Options) []Policy {
 			p.Rules = append(p.Rules, ruleOf(alike))
 		}
 		slices.SortFunc(p.Rules, func(a, b Rule) int { return strings.Compare(a.From[0].Principal, b.From[0].Principal) })
+		p.Folder, p.Outside = o.folder(p)
 		out = append(out, p)
 	}
 	return out
+}
+
+// folder is where the team that has the namespace writes, if there is one, and what of
+// the policy it may not allow.
+func (o Options) folder(p Policy) (string, []hostname.Pattern) {
+	if o.Documents == nil || p.Namespace == "" {
+		return "", nil
+	}
+	i := slices.IndexFunc(o.Documents.Delegations, func(d *syntax.Delegation) bool { return slices.Contains(d.Namespaces, p.Namespace) })
+	if i < 0 {
+		return "", nil
+	}
+	d := o.Documents.Delegations[i]
+	var outside []hostname.Pattern
+	for _, r := range p.Rules {
+		for _, g := range r.To {
+			if len(d.Hosts) > 0 && !slices.ContainsFunc(d.Hosts, func(h syntax.Host) bool { return h.Pattern.Covers(g.Pattern) }) {
+				outside = append(outside, g.Pattern)
+			}
+		}
+	}
+	slices.SortFunc(outside, hostname.Compare)
+	return d.Folder, slices.Compact(outside)
 }
 
 // domestic tells the principals that are of the trust domain of each gateway where they

@@ -71,7 +71,11 @@ type Policy struct {
 	Namespace, Name string
 	// Owner is the one that all policies of the namespace have, if there is one.
 	Owner string
-	Rules []Rule
+	// Folder is the one that a Delegation hands to the namespace's team, if one does, and
+	// Outside are the hosts that rules there must not allow.
+	Folder  string
+	Outside []hostname.Pattern
+	Rules   []Rule
 }
 
 // Rule allows some principals some hosts: the same to each.

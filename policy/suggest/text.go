@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"sallyport/pkg/hostname"
 	"sallyport/policy/layout"
 	"sallyport/policy/source"
 )
@@ -16,7 +17,7 @@ const (
 	mostLeft = 20
 	// mostText is how much of a text from the network is shown, in bytes.
 	mostText = 120
-	// mostNames is how many hosts of a wildcard are named.
+	// mostNames is how many hosts are named in a comment.
 	mostNames = 3
 )
 
@@ -72,6 +73,12 @@ func (s Suggestion) writeHead(b *strings.Builder) {
 }
 
 func (p Policy) write(b *strings.Builder) {
+	if p.Folder != "" {
+		b.WriteString(layout.Remark("The policies of this namespace are delegated: " + quote(p.Folder) + " is the folder for them."))
+	}
+	if n := len(p.Outside); n > 0 {
+		b.WriteString(layout.Remark(fmt.Sprintf("There, %s of it would be refused, as the Delegation does not have them: %s", count(n, "host"), some(p.Outside))))
+	}
 	b.WriteString(layout.Header("EgressPolicy", p.Namespace, p.Name))
 	if p.Owner != "" {
 		b.WriteString("  owner: " + strconv.Quote(p.Owner) + "\n")
@@ -97,14 +104,24 @@ func (p Policy) write(b *strings.Builder) {
 func (g Grant) text() string {
 	out := g.Use.text()
 	if g.Pattern.IsWildcard() {
-		var names []string
-		for _, n := range g.Names[:min(len(g.Names), mostNames)] {
-			names = append(names, string(n))
+		var names []hostname.Pattern
+		for _, n := range g.Names {
+			names = append(names, hostname.Exactly(n))
 		}
-		out += ": " + strings.Join(names, ", ")
-		if more := len(g.Names) - mostNames; more > 0 {
-			out += fmt.Sprintf(" and %d more", more)
-		}
+		out += ": " + some(names)
+	}
+	return out
+}
+
+// some are the first of the hosts.
+func some(all []hostname.Pattern) string {
+	var names []string
+	for _, p := range all[:min(len(all), mostNames)] {
+		names = append(names, p.String())
+	}
+	out := strings.Join(names, ", ")
+	if more := len(all) - mostNames; more > 0 {
+		out += fmt.Sprintf(" and %d more", more)
 	}
 	return out
 }

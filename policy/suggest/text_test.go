@@ -8,7 +8,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"sallyport/pkg/hostname"
+	"sallyport/policy"
 	"sallyport/policy/model"
+	"sallyport/policy/source"
 	"sallyport/policy/suggest"
 )
 
@@ -148,4 +150,27 @@ func TestNothingToSuggest(t *testing.T) {
 	require.Equal(t, "# Nothing is to be suggested of what was seen.\n", text)
 	r := loaded(t, file("gateway.yaml", gateway("egress", "td", "")), file("observed.yaml", text))
 	require.Empty(t, r.Documents.Policies)
+}
+
+// A namespace that a team has a folder for says so, and what would be refused there.
+func TestDelegated(t *testing.T) {
+	files := []source.File{file("gateway.yaml", gateway("egress", "td", "")+`---
+apiVersion: sallyport.dev/v1
+kind: Delegation
+metadata: {name: shop}
+spec: {folder: teams/shop, namespaces: [shop], hosts: ["*.shop.example"]}
+`), file("teams/shop/a.yaml", `apiVersion: sallyport.dev/v1
+kind: EgressPolicy
+metadata: {name: a, namespace: shop}
+spec: {rules: [{action: Allow, to: [{hosts: [a.shop.example]}]}]}
+`)}
+	r := loaded(t, files...)
+	options := suggest.Options{Model: r.Model, Documents: r.Documents}
+	_, text := suggested(t, allowed("td/ns/shop/sa/cart b.shop.example", "td/ns/shop/sa/cart b.example"), options)
+	require.Contains(t, text, "# The policies of this namespace are delegated: \"teams/shop\" is the folder for them.\n"+
+		"# There, 1 host of it would be refused, as the Delegation does not have them: b.example\napiVersion")
+	require.True(t, policy.LoadTree(source.NewTree(append(files, file("teams/shop/observed.yaml", text))), now).Diagnostics.HasErrors())
+	_, text = suggested(t, allowed("td/ns/shop/sa/cart b.shop.example"), options)
+	require.NotContains(t, text, "would be refused")
+	loaded(t, append(files, file("teams/shop/observed.yaml", text))...)
 }

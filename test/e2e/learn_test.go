@@ -158,6 +158,7 @@ func (w *watched) learn() {
 	switched := time.Now()
 	w.write("gateway.yaml", w.inMode("Enforce"))
 	w.closes(switched, denied)
+	t.Logf("closed %v after the edit", time.Since(switched))
 	w.alive(allowed, granted)
 	// It was let in when no rule was for it, and no one can tell it from the others.
 	w.closes(switched, unsaid)
