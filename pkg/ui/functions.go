@@ -33,6 +33,8 @@ func functions(a *assets) template.FuncMap {
 		"plural":      plain.Plural,
 		"number":      count,
 		"explanation": flows.Explanation,
+		"size":        flows.Size,
+		"duration":    flows.Duration,
 		"explain":     ExplainAddress,
 		"explainFlow": explainFlow,
 		"position":    func(file string, line int) diag.Position { return diag.Position{File: file, Line: line} },

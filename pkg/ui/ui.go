@@ -52,6 +52,7 @@ type UI struct {
 	views  *views
 
 	fleets  kept[seen]
+	charts  charts
 	streams streams
 	uses    kept[uses]
 	index   *keptIndex
@@ -84,7 +85,7 @@ func (u *UI) Handler() http.Handler {
 	for _, p := range u.all {
 		mux.HandleFunc("GET "+p.pattern(), u.serve(p))
 		if p.Live != nil {
-			mux.HandleFunc("GET "+p.address()+liveSuffix, u.serveLive(p))
+			mux.HandleFunc("GET "+p.liveAddress(), u.serveLive(p))
 		}
 	}
 	mux.HandleFunc("GET "+Root, func(w http.ResponseWriter, r *http.Request) {

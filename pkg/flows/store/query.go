@@ -67,6 +67,12 @@ func (f Filter) normal() (Filter, error) {
 	return f, nil
 }
 
+// Check says what is wrong with the filter, if something is.
+func (f Filter) Check() error {
+	_, err := f.normal()
+	return err
+}
+
 // where is the filter as a condition, of a table whose time is in the column.
 func (f Filter) where(column string) (string, []any) {
 	conditions, args := []string{"1"}, []any{}
