@@ -24,6 +24,13 @@ func functions(a *assets) template.FuncMap {
 		"file":        FileAddress,
 		"refusedFile": refusedAddress,
 		"visible":     Visible,
+		"visibleLines": func(s string) string {
+			lines := strings.Split(s, "\n")
+			for i, l := range lines {
+				lines[i] = Visible(l)
+			}
+			return strings.Join(lines, "\n")
+		},
 		"iso":         func(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) },
 		"clock":       func(t time.Time) string { return t.UTC().Format("15:04:05") },
 		"date":        func(t time.Time) string { return t.UTC().Format("2006-01-02") },

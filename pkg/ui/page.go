@@ -36,6 +36,8 @@ func (u *UI) pages() []Page {
 		u.fleetPage(),
 		u.gatewayPage(),
 		u.flowsPage(),
+		u.suggestPage(),
+		u.accessPage(),
 		u.policiesPage(),
 		u.filePage(),
 		u.explainPage(),

@@ -51,11 +51,13 @@ type UI struct {
 	all    []Page
 	views  *views
 
-	fleets  kept[seen]
-	charts  charts
-	streams streams
-	uses    kept[uses]
-	index   *keptIndex
+	fleets     kept[seen]
+	charts     charts
+	streams    streams
+	uses       kept[uses]
+	index      *keptIndex
+	axes       keptAxes
+	suggesting suggesting
 }
 
 // New makes the pages.
