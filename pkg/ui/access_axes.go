@@ -214,9 +214,17 @@ func (x *axes) matchingPrincipals(text, part string) []axisPrincipal {
 	}
 	var out []axisPrincipal
 	for _, p := range x.principals {
-		if strings.Contains(p.id, text) && shows(part, p.granted, p.seen) {
+		if p.has(text) && shows(part, p.granted, p.seen) {
 			out = append(out, p)
 		}
 	}
 	return out
+}
+
+// has reports whether a principal has a text: of its trust domain only the beginning
+// counts, as all have one.
+func (p axisPrincipal) has(text string) bool {
+	id := strings.TrimPrefix(p.id, "spiffe://")
+	_, path, _ := strings.Cut(id, "/")
+	return strings.Contains("/"+path, text) || strings.HasPrefix(id, strings.TrimPrefix(text, "spiffe://"))
 }
