@@ -70,6 +70,17 @@ func (r *recorder) refusals(n int, who string, host func(int) string) {
 	require.NoError(r.t, r.stream.Send(&als.StreamAccessLogsMessage{LogEntries: &als.StreamAccessLogsMessage_TcpLogs{TcpLogs: logs}}))
 }
 
+// atRate sends so many refusals a second, for a while.
+func (r *recorder) atRate(perSecond int, while time.Duration) {
+	r.t.Helper()
+	const batch = 200
+	began := time.Now()
+	for i := range perSecond * int(while.Seconds()) / batch {
+		time.Sleep(time.Until(began.Add(time.Duration(i*batch) * time.Second / time.Duration(perSecond))))
+		r.refusals(batch, sleepUS, func(n int) string { return fmt.Sprintf("burst-%d.example.com", n) })
+	}
+}
+
 // watchFrames has the page note how long it was busy, and how long nothing was drawn.
 const watchFrames = `window.busy = 0; window.stood = 0;
 new PerformanceObserver(list => list.getEntries().forEach(e => { window.busy = Math.max(window.busy, e.duration); })).observe({type: "longtask"});
@@ -88,12 +99,8 @@ func TestFlowsBurst(t *testing.T) {
 	b.eventually(`document.querySelector("#live-state").textContent === "Live"`, "it is live")
 	b.do(chromedp.Evaluate[chromedp.Void](watchFrames))
 	r := s.recorder("gateway-0")
-	const perSecond, seconds, batch = 10_000, 4, 200
 	began := time.Now()
-	for i := range perSecond * seconds / batch {
-		time.Sleep(time.Until(began.Add(time.Duration(i) * batch * time.Second / perSecond)))
-		r.refusals(batch, sleepUS, func(n int) string { return fmt.Sprintf("burst-%d.example.com", n) })
-	}
+	r.atRate(10_000, 4*time.Second)
 	rate := float64(r.sent) / time.Since(began).Seconds()
 	last := fmt.Sprintf("burst-%d.example.com", r.sent)
 	b.eventually(`document.querySelector("#flows").innerText.includes("`+last+`")`, "the last is shown")
