@@ -107,7 +107,7 @@ func (u *UI) access(ctx context.Context, q Query) (access, error) {
 	for _, other := range m.Gateways {
 		a.Groups = append(a.Groups, choice{other.Name, other.Name, other == g})
 	}
-	x, err := u.axes.of(ctx, u.o.Flows, g)
+	x, err := u.axes.of(u.o.Flows, g)
 	if err != nil {
 		return a, err
 	}
@@ -176,10 +176,10 @@ func (u *UI) fill(ctx context.Context, a *access, g *model.Gateway, hosts []axis
 		for i, p := range principals {
 			c := cell{Sum: seen[store.Pair{Principal: ids[i], Host: h.host}]}
 			c.Granted = known && g.Decide(p.id, sample).Verdict == model.Allow
-			if known && c.Granted && c.Allowed == 0 {
+			if known && c.Granted && !c.Reached {
 				c.Explain = ExplainAddress(g.Name, p.id, "", string(sample), false)
 			}
-			if c.Allowed > 0 {
+			if c.Reached {
 				c.Flows = flowsAddress(g.Name, ids[i], h.host, model.Allow)
 			}
 			if c.Refused > 0 {

@@ -54,58 +54,105 @@ type keptAxes struct {
 	by map[string]*axesOf
 }
 
-// axesOf are those of one gateway's policy.
+// axesOf are those of one group.
 type axesOf struct {
-	mu    sync.Mutex
-	of    *model.Gateway
-	made  time.Time
-	until time.Time
-	axes  *axes
+	mu sync.Mutex
+	// seen is what was seen, of the moment at; until says when it is to be made anew, and
+	// renewing that somebody does.
+	seen     *seenAxes
+	at       time.Time
+	until    time.Time
+	renewing bool
+	// axes are of seen and of the policy.
+	of   *model.Gateway
+	axes *axes
 }
 
-func (k *keptAxes) of(ctx context.Context, s *store.Store, g *model.Gateway) (*axes, error) {
+// seenAxes are the hosts and principals that were seen, with what flows come to.
+type seenAxes struct{ hosts, principals map[string]store.Sum }
+
+func (k *keptAxes) group(name string) *axesOf {
 	k.mu.Lock()
+	defer k.mu.Unlock()
+	for other, kept := range k.by {
+		if other == name || !kept.mu.TryLock() {
+			continue // somebody looks
+		}
+		if time.Since(kept.at) > time.Hour {
+			delete(k.by, other) // nobody does, or the group went
+		}
+		kept.mu.Unlock()
+	}
 	if k.by == nil {
 		k.by = make(map[string]*axesOf)
 	}
-	for name, kept := range k.by {
-		if name != g.Name && time.Since(kept.made) > time.Hour { // a group that went
-			delete(k.by, name)
-		}
-	}
-	kept := k.by[g.Name]
+	kept := k.by[name]
 	if kept == nil {
-		kept = &axesOf{made: time.Now()}
-		k.by[g.Name] = kept
+		kept = &axesOf{at: time.Now()}
+		k.by[name] = kept
 	}
-	k.mu.Unlock()
+	return kept
+}
+
+// of are the sides for a gateway's policy, which are of this policy, and of what was seen a
+// moment ago: when that is old, it is renewed behind the page that asks.
+func (k *keptAxes) of(s *store.Store, g *model.Gateway) (*axes, error) {
+	kept := k.group(g.Name)
 	kept.mu.Lock()
 	defer kept.mu.Unlock()
-	began := time.Now()
-	if kept.axes != nil && kept.of == g && began.Before(kept.until) {
-		return kept.axes, nil
+	if kept.seen == nil {
+		began := time.Now()
+		seen, err := look(s, g.Name)
+		if err != nil {
+			return nil, err
+		}
+		kept.keep(seen, began)
+	} else if time.Now().After(kept.until) && !kept.renewing {
+		kept.renewing = true
+		go kept.renew(s, g.Name)
 	}
-	// Others wait for it, too.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), axesWithin)
+	if kept.axes == nil || kept.of != g {
+		kept.axes, kept.of = makeAxes(kept.seen, g), g
+	}
+	return kept.axes, nil
+}
+
+func (o *axesOf) renew(s *store.Store, group string) {
+	began := time.Now()
+	seen, err := look(s, group)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.renewing = false
+	if err != nil {
+		o.seen = nil // whoever looks next is told
+		return
+	}
+	o.keep(seen, began)
+}
+
+func (o *axesOf) keep(seen *seenAxes, began time.Time) {
+	o.seen, o.axes = seen, nil
+	o.at = time.Now()
+	o.until = o.at.Add(max(axesAge, axesShare*time.Since(began)))
+}
+
+// look reads all aggregates of a group. It is for all who wait, so no request ends it.
+func look(s *store.Store, group string) (*seenAxes, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), axesWithin)
 	defer cancel()
-	made, err := makeAxes(ctx, s, g)
+	hosts, err := s.Hosts(ctx, group)
 	if err != nil {
 		return nil, fmt.Errorf("the store of flows: %w", err)
 	}
-	took := time.Since(began)
-	kept.axes, kept.of, kept.made, kept.until = made, g, began, time.Now().Add(max(axesAge, axesShare*took))
-	return made, nil
+	principals, err := s.Principals(ctx, group)
+	if err != nil {
+		return nil, fmt.Errorf("the store of flows: %w", err)
+	}
+	return &seenAxes{hosts, principals}, nil
 }
 
-func makeAxes(ctx context.Context, s *store.Store, g *model.Gateway) (*axes, error) {
-	hosts, err := s.Hosts(ctx, g.Name)
-	if err != nil {
-		return nil, err
-	}
-	principals, err := s.Principals(ctx, g.Name)
-	if err != nil {
-		return nil, err
-	}
+func makeAxes(seen *seenAxes, g *model.Gateway) *axes {
+	hosts, principals := seen.hosts, seen.principals
 	x := &axes{}
 	rows := make(map[string]axisHost, len(hosts)+len(g.Entries))
 	for host, seen := range hosts {
@@ -151,7 +198,7 @@ func makeAxes(ctx context.Context, s *store.Store, g *model.Gateway) (*axes, err
 		x.principals = append(x.principals, p)
 	}
 	slices.SortFunc(x.principals, compareAxis)
-	return x, nil
+	return x
 }
 
 // covered reports whether an Allow rule is about a host that was asked for.
@@ -179,7 +226,7 @@ func shows(part string, granted bool, seen store.Sum) bool {
 	case showSeen:
 		return !seen.Last.IsZero()
 	case showUnused:
-		return granted && seen.Allowed == 0
+		return granted && !seen.Reached
 	case showRefused:
 		return seen.Refused > 0
 	case showAudited:

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -125,6 +126,33 @@ func TestAccessPageByPage(t *testing.T) {
 	require.Len(t, seenWho, 20)
 	require.Contains(t, s.page("/ui/access"), "1–40 of 60")
 	require.Contains(t, s.page("/ui/access?page=2"), `<a href="/ui/access?page=1">Previous</a>`)
+}
+
+// A policy that comes into force shows at once, and what was seen a moment later.
+func TestAccessIsRenewed(t *testing.T) {
+	t.Parallel()
+	loaded := func(hosts string) control.Policy {
+		r := policy.LoadTree(source.NewTree([]source.File{
+			{Path: "gateway.yaml", Data: []byte(aGateway)}, {Path: "us.yaml", Data: []byte(allowRule("us", "default", "sleep-us", hosts))},
+		}), at())
+		require.NotNil(t, r.Model, r.Diagnostics)
+		return control.Policy{Model: r.Model, Tree: r.Tree, Documents: r.Documents, At: at()}
+	}
+	c := &fixed{status: aFleet(0), policy: loaded("one.example")}
+	s := newSite(t, c)
+	hosts := func() (out []string) {
+		for _, r := range matrix(s.page("/ui/access"))[2:] {
+			out = append(out, strings.Join(r, " "))
+		}
+		return out
+	}
+	require.Equal(t, []string{"one.example unused"}, hosts())
+	c.policy = loaded("one.example, two.example")
+	require.Equal(t, []string{"one.example unused", "two.example unused"}, hosts())
+	s.append(seen("one.example", model.Allow), seen("three.example", model.Deny))
+	require.Eventually(t, func() bool {
+		return slices.Equal([]string{"one.example ✓allowed 1", "three.example ✕refused 1", "two.example unused"}, hosts())
+	}, 20*time.Second, 100*time.Millisecond)
 }
 
 func TestSuggest(t *testing.T) {

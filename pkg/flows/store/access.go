@@ -12,6 +12,9 @@ import (
 // Sum is what the flows of a principal, of a host, or of both come to.
 type Sum struct {
 	Allowed, Refused uint64
+	// Reached says that there is an allowed one, if only one that has not ended, which is
+	// not counted.
+	Reached bool
 	// Audited is how many of them the audit policies would have decided otherwise.
 	Audited uint64
 	// Last is when the last of them began.
@@ -96,7 +99,7 @@ func (s *Store) sumsOf(ctx context.Context, query string, args []any, row func(r
 
 func (s Sum) with(verdict string, n, audited, last int64) Sum {
 	if verdict == model.Allow.String() {
-		s.Allowed += uint64(n)
+		s.Allowed, s.Reached = s.Allowed+uint64(n), true
 	} else {
 		s.Refused += uint64(n)
 	}
