@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/performance"
 	"github.com/chromedp/chromedp"
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	data "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
@@ -89,6 +91,22 @@ window.came = 0;
 new MutationObserver(list => list.forEach(m => { window.came += [...m.addedNodes].filter(n => n.nodeName === "TR").length; }))
 	.observe(document.querySelector("#flows"), {childList: true});`
 
+// threadTime is the processor time of the page's own thread so far.
+func (b *browser) threadTime() time.Duration {
+	b.t.Helper()
+	_, err := chromedp.Call(b.ctx, performance.Enable, performance.EnableParams{})
+	require.NoError(b.t, err)
+	all, err := chromedp.Call(b.ctx, performance.GetMetrics, cdp.Empty{})
+	require.NoError(b.t, err)
+	for _, m := range all.Metrics {
+		if m.Name == "ThreadTime" {
+			return time.Duration(m.Value * float64(time.Second))
+		}
+	}
+	require.Fail(b.t, "the browser does not tell")
+	return 0
+}
+
 // TestFlowsBurst: ten thousand connections a second do not freeze a page. It has the latest
 // of them, says how many it left out, and nothing is forgotten: what is shown and what is
 // left out come to what there was.
@@ -99,21 +117,26 @@ func TestFlowsBurst(t *testing.T) {
 	b.eventually(`document.querySelector("#live-state").textContent === "Live"`, "it is live")
 	b.do(chromedp.Evaluate[chromedp.Void](watchFrames))
 	r := s.recorder("gateway-0")
-	began := time.Now()
+	began, used := time.Now(), b.threadTime()
 	r.atRate(10_000, 4*time.Second)
+	used = b.threadTime() - used
 	rate := float64(r.sent) / time.Since(began).Seconds()
-	last := fmt.Sprintf("burst-%d.example.com", r.sent)
-	b.eventually(`document.querySelector("#flows").innerText.includes("`+last+`")`, "the last is shown")
+	// A machine that is too busy for the database drops some, and counts them. The last to
+	// come is no part of a burst.
+	settled := s.drained()
+	r.refusals(1, sleepUS, func(int) string { return "last.example.com" })
+	b.eventually(`document.querySelector("#flows tr").innerText.includes("last.example.com")`, "the last is shown")
 	busy, stood := eval[float64](b, `window.busy`), eval[float64](b, `window.stood`)
-	t.Logf("%.0f a second: the page was busy for %.0f ms at once, and a frame took %.0f ms, at the most", rate, busy, stood)
-	require.Less(t, busy, 3_000.0, "the page is frozen") // this is time, and others run on the machine
+	t.Logf("%.0f a second, %d dropped: the page used %s of a processor; it was busy for %.0f ms at once, and a frame took %.0f ms, at the most", rate, settled, used, busy, stood)
+	require.Less(t, used, 2*time.Second, "the page is frozen")
+	require.Less(t, busy, 3_000.0, "the page is frozen") // of time, and others run on the machine
 	require.LessOrEqual(t, eval[int](b, `document.querySelectorAll("#flows tr").length`), 501, "no more rows than can be looked at")
 	require.NotContains(t, b.text("#missed"), "or more")
 
-	b.eventually(`/^[\d,]+ connections came faster/.test(document.querySelector("#missed").innerText)`, "it says how many it left out")
+	require.Regexp(t, `^[\d,]+ connections came faster`, b.text("#missed"), "it says how many it left out")
 	const missed = `+document.querySelector("#missed").innerText.split(" ")[0].replaceAll(",", "")`
-	b.eventually(fmt.Sprintf(`window.came + (%s) === %d`, missed, r.sent), "what was shown and what was left out are all")
-	require.Greater(t, eval[int](b, missed), r.sent/2)
+	b.eventually(fmt.Sprintf(`window.came + (%s) === %d`, missed, r.sent-settled), "what was shown and what was left out are all")
+	require.Greater(t, eval[int](b, missed), (r.sent-settled)/2)
 
 	// The page can be used all the same.
 	b.do(chromedp.Click(chromedp.CSS("#live-pause")))
@@ -124,10 +147,25 @@ func TestFlowsBurst(t *testing.T) {
 	b.do(chromedp.Click(chromedp.CSS("#live-pause")))
 	b.eventually(`document.querySelector("#flows tr").innerText.includes("later.example.com")`, "it catches up")
 	require.Equal(t, 1, eval[int](b, `[...document.querySelectorAll("#flows tr")].filter(r => r.innerText.includes("later.example.com")).length`))
-	metrics, err := s.control.Metrics()
-	require.NoError(t, err)
-	require.Zero(t, metrics[`sallyport_flows_dropped_total{sink="store"}`])
 	b.silent()
+}
+
+// drained waits until the database has all that came, and returns how many it dropped.
+func (s *site) drained() int {
+	s.t.Helper()
+	var dropped float64
+	var last string
+	require.Eventually(s.t, func() bool {
+		m, err := s.control.Metrics()
+		require.NoError(s.t, err)
+		dropped = m[`sallyport_flows_dropped_total{sink="store"}`]
+		now, err := s.control.Get("/flows?limit=1")
+		require.NoError(s.t, err)
+		same := now == last
+		last = now
+		return same
+	}, patience, 500*time.Millisecond)
+	return int(dropped)
 }
 
 // Whatever a workload asks for, or a gateway calls itself, is text that cannot turn the
