@@ -71,7 +71,7 @@ func (f Flow) Text() string {
 		b.WriteString("; open")
 	} else if !f.Refused() {
 		fmt.Fprintf(&b, "; %s sent, %s received in %s",
-			size(f.BytesReceived), size(f.BytesSent), duration(f.DurationMilliseconds))
+			Size(f.BytesReceived), Size(f.BytesSent), Duration(f.DurationMilliseconds))
 	}
 	if f.UpstreamFailure != "" {
 		fmt.Fprintf(&b, "; failed: %s", escape(f.UpstreamFailure))
@@ -186,7 +186,8 @@ func unescape(s string) (string, error) {
 	return out, nil
 }
 
-func size(n uint64) string {
+// Size is a number of bytes for people, in steps of a thousand.
+func Size(n uint64) string {
 	const step = 1000
 	if n < step {
 		return strconv.FormatUint(n, 10) + " B"
@@ -198,7 +199,8 @@ func size(n uint64) string {
 	return fmt.Sprintf("%.1f %cB", value, units[0])
 }
 
-func duration(n uint64) string {
+// Duration is a number of milliseconds for people.
+func Duration(n uint64) string {
 	const second, minute = 1000, 60_000
 	switch {
 	case n < second:

@@ -65,9 +65,9 @@ func TestTheZeroFlowIsARefusal(t *testing.T) {
 
 func TestUnits(t *testing.T) {
 	for n, want := range map[uint64]string{0: "0 B", 999: "999 B", 1000: "1.0 kB", 1_250_000: "1.2 MB", 18e18: "18.0 EB"} {
-		require.Equal(t, want, size(n))
+		require.Equal(t, want, Size(n))
 	}
 	for n, want := range map[uint64]string{0: "0 ms", 999: "999 ms", 1500: "1.5 s", 59_999: "60.0 s", 7_200_000: "120 min"} {
-		require.Equal(t, want, duration(n))
+		require.Equal(t, want, Duration(n))
 	}
 }

@@ -124,7 +124,7 @@ func TestHeaders(t *testing.T) {
 		require.NotContains(t, r.Header.Get("Content-Security-Policy"), "unsafe")
 		require.Equal(t, "no-store", r.Header.Get("Cache-Control"))
 		require.Equal(t, "nosniff", r.Header.Get("X-Content-Type-Options"))
-		require.Equal(t, "no-referrer", r.Header.Get("Referrer-Policy"))
+		require.Equal(t, "same-origin", r.Header.Get("Referrer-Policy"))
 		require.Equal(t, "same-origin", r.Header.Get("Cross-Origin-Opener-Policy"))
 	}
 	page := s.page("/ui/")

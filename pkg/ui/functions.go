@@ -24,6 +24,13 @@ func functions(a *assets) template.FuncMap {
 		"file":        FileAddress,
 		"refusedFile": refusedAddress,
 		"visible":     Visible,
+		"visibleLines": func(s string) string {
+			lines := strings.Split(s, "\n")
+			for i, l := range lines {
+				lines[i] = Visible(l)
+			}
+			return strings.Join(lines, "\n")
+		},
 		"iso":         func(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) },
 		"clock":       func(t time.Time) string { return t.UTC().Format("15:04:05") },
 		"date":        func(t time.Time) string { return t.UTC().Format("2006-01-02") },
@@ -33,6 +40,8 @@ func functions(a *assets) template.FuncMap {
 		"plural":      plain.Plural,
 		"number":      count,
 		"explanation": flows.Explanation,
+		"size":        flows.Size,
+		"duration":    flows.Duration,
 		"explain":     ExplainAddress,
 		"explainFlow": explainFlow,
 		"position":    func(file string, line int) diag.Position { return diag.Position{File: file, Line: line} },

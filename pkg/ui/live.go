@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -61,7 +62,13 @@ type Stream struct {
 	sent map[string]string
 	// rows are the ids of each region's rows.
 	rows map[string]string
+	// number is where a browser that comes back goes on.
+	number string
 }
+
+// Number is sent with what follows, and comes back as Last-Event-ID, or as last in the
+// query, from a browser that goes on.
+func (s *Stream) Number(n int64) { s.number = "id: " + strconv.FormatInt(n, 10) + "\n" }
 
 // Region is an element of a page that is sent again when it changes. Template renders
 // the whole element, whose id is ID, from Data.
@@ -144,7 +151,7 @@ func (s *Stream) send(p piece) {
 	}
 	var text []byte
 	if text, s.err = json.Marshal(p); s.err == nil {
-		s.write("event: piece\ndata: " + string(text) + "\n\n")
+		s.write(s.number + "event: piece\ndata: " + string(text) + "\n\n")
 	}
 }
 

@@ -1,6 +1,7 @@
 package ui
 
 import (
+	"context"
 	"net/http"
 	"time"
 
@@ -35,6 +36,7 @@ type overview struct {
 	History []control.InForce
 	// Refusals are the latest, newest first.
 	Refusals []flows.Flow
+	Chart    chart
 }
 
 func (u *UI) overviewPage() Page {
@@ -70,7 +72,14 @@ func (u *UI) overviewPage() Page {
 			for i := len(refused) - 1; i >= 0; i-- {
 				out.Refusals = append(out.Refusals, refused[i].Flow)
 			}
-			return out, nil
+			out.Chart, err = u.chart(r.Context(), queryOf(r), "")
+			return out, err
+		},
+		Live: func(ctx context.Context, r *http.Request, s *Stream) error {
+			return s.Poll(ctx, func() ([]Region, error) {
+				c, err := u.chart(ctx, queryOf(r), "")
+				return c.regions(), err
+			})
 		},
 	}
 }

@@ -35,6 +35,9 @@ func (u *UI) pages() []Page {
 		u.overviewPage(),
 		u.fleetPage(),
 		u.gatewayPage(),
+		u.flowsPage(),
+		u.suggestPage(),
+		u.accessPage(),
 		u.policiesPage(),
 		u.filePage(),
 		u.explainPage(),
@@ -43,6 +46,9 @@ func (u *UI) pages() []Page {
 
 // address is where a page is, as links have it.
 func (p Page) address() string { return Root + p.Name }
+
+// liveAddress is where its stream is.
+func (p Page) liveAddress() string { return strings.TrimSuffix(p.address(), "/") + liveSuffix }
 
 // pattern is that for http.ServeMux.
 func (p Page) pattern() string {

@@ -16,7 +16,11 @@ type Query struct {
 
 // queryOf is that of a page, and for a page's stream that of the page.
 func queryOf(r *http.Request) Query {
-	return Query{strings.TrimSuffix(r.URL.Path, liveSuffix), r.URL.Query()}
+	path, live := strings.CutSuffix(r.URL.Path, liveSuffix)
+	if live && path+"/" == Root {
+		path = Root
+	}
+	return Query{path, r.URL.Query()}
 }
 
 // Get is the value of a name, without space around it; empty if there is none.

@@ -24,7 +24,7 @@ type views struct {
 }
 
 func parseViews(a *assets, pages []Page) (*views, error) {
-	shared, err := template.New("layout.html").Funcs(functions(a)).ParseFS(templateFiles, "templates/layout.html", "templates/parts.html")
+	shared, err := template.New("layout.html").Funcs(functions(a)).ParseFS(templateFiles, "templates/layout.html", "templates/parts.html", "templates/chart.html")
 	if err != nil {
 		return nil, err
 	}
@@ -122,9 +122,12 @@ func (u *UI) serve(p Page) http.HandlerFunc {
 			v.Title = titled.Title()
 		}
 		if p.Live != nil {
-			v.Live = p.address() + liveSuffix
+			v.Live = p.liveAddress()
 			if r.URL.RawQuery != "" {
 				v.Live += "?" + r.URL.RawQuery
+			}
+			if live, ok := data.(interface{ LiveAddress(string) string }); ok {
+				v.Live = live.LiveAddress(v.Live)
 			}
 		}
 		u.write(w, http.StatusOK, p.template(), v)

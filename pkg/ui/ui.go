@@ -51,10 +51,13 @@ type UI struct {
 	all    []Page
 	views  *views
 
-	fleets  kept[seen]
-	streams streams
-	uses    kept[uses]
-	index   *keptIndex
+	fleets     kept[seen]
+	charts     charts
+	streams    streams
+	uses       kept[uses]
+	index      *keptIndex
+	axes       keptAxes
+	suggesting suggesting
 }
 
 // New makes the pages.
@@ -84,7 +87,7 @@ func (u *UI) Handler() http.Handler {
 	for _, p := range u.all {
 		mux.HandleFunc("GET "+p.pattern(), u.serve(p))
 		if p.Live != nil {
-			mux.HandleFunc("GET "+p.address()+liveSuffix, u.serveLive(p))
+			mux.HandleFunc("GET "+p.liveAddress(), u.serveLive(p))
 		}
 	}
 	mux.HandleFunc("GET "+Root, func(w http.ResponseWriter, r *http.Request) {

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -29,6 +30,12 @@ func (b *browser) signIn(with string) {
 	require.NoError(b.t, err)
 }
 
+func (b *browser) signOut() {
+	b.t.Helper()
+	_, err := chromedp.RunResponse(b.ctx, chromedp.Click(chromedp.CSS(`form[action="/ui/sign-out"] button`)))
+	require.NoError(b.t, err)
+}
+
 // People sign in with the token, see what they wanted to, live too, and sign out.
 func TestSignIn(t *testing.T) {
 	s := locked(t)
@@ -47,8 +54,7 @@ func TestSignIn(t *testing.T) {
 	for _, v := range b.findings(axe(t)) {
 		require.NotContains(t, []string{"serious", "critical"}, v.Impact, v.ID)
 	}
-	_, err := chromedp.RunResponse(b.ctx, chromedp.Click(chromedp.CSS(`form[action="/ui/sign-out"] button`)))
-	require.NoError(t, err)
+	b.signOut()
 	require.Equal(t, "Sign in", b.text("h1"))
 	for _, v := range b.findings(axe(t)) {
 		require.NotContains(t, []string{"serious", "critical"}, v.Impact, v.ID)
@@ -72,4 +78,20 @@ func TestSignInWithTLS(t *testing.T) {
 	require.Equal(t, "Fleet", b.text("h1"))
 	b.eventually(`document.querySelector("#live-state").textContent === "Live"`, "it is live")
 	b.silent()
+}
+
+// Without TLS, and by a name, a browser says less of where a form is from: it is taken
+// all the same, and the page is live.
+func TestSignInWithoutTLS(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "token")
+	require.NoError(t, os.WriteFile(file, []byte(token), 0o600))
+	s := bareSite(t, "--http-token-file", file, "--http-host", "control.test")
+	b := open(t, fmt.Sprintf("http://control.test:%d", s.control.HTTP().Port()), chromedp.Flag("host-resolver-rules", "MAP control.test 127.0.0.1"))
+	b.visit("/ui/fleet")
+	require.False(t, eval[bool](b, `isSecureContext`))
+	b.signIn(token)
+	require.Equal(t, "Fleet", b.text("h1"))
+	b.eventually(`document.querySelector("#live-state").textContent === "Live"`, "it is live")
+	b.signOut()
+	require.Equal(t, "Sign in", b.text("h1"))
 }

@@ -91,6 +91,9 @@ func (s *Store) append(ctx context.Context, batch []*flows.Event) error {
 		if err := addAll(ctx, tx, all); err != nil {
 			return err
 		}
+		if err := addCounts(ctx, tx, batch, now); err != nil {
+			return err
+		}
 		if now.Sub(s.trimmed) < trimEvery {
 			return nil
 		}
@@ -201,6 +204,9 @@ func (s *Store) trim(ctx context.Context, tx *sql.Tx, now time.Time) error {
 			verdict, l.Aggregates); err != nil {
 			return err
 		}
+	}
+	if err := trimCounts(ctx, tx, now, l.Counts); err != nil {
+		return err
 	}
 	_, err := tx.ExecContext(ctx, "PRAGMA incremental_vacuum(2000)")
 	return err

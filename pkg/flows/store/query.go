@@ -19,6 +19,9 @@ type Filter struct {
 	Principal string
 	// Host is a name, or *.NAME for all below it.
 	Host string
+	// PrincipalHas and HostHas are parts of them, wherever they stand, for people who
+	// search; a host's in any case.
+	PrincipalHas, HostHas string
 	// Group is that of gateways.
 	Group string
 	// Verdict is Allow or Deny, and Reason why; empty for any.
@@ -43,7 +46,7 @@ const (
 // normal is the filter in the form in which flows are kept, or what is wrong.
 func (f Filter) normal() (Filter, error) {
 	f.Principal = strings.TrimPrefix(f.Principal, "spiffe://")
-	f.Host = strings.ToLower(f.Host)
+	f.Host, f.HostHas = strings.ToLower(f.Host), strings.ToLower(f.HostHas)
 	if f.Verdict != "" {
 		var v model.Verdict
 		if err := v.UnmarshalText([]byte(f.Verdict)); err != nil {
@@ -64,6 +67,12 @@ func (f Filter) normal() (Filter, error) {
 		return f, fmt.Errorf("%q is not a principal: a * may only be at its end", f.Principal)
 	}
 	return f, nil
+}
+
+// Check says what is wrong with the filter, if something is.
+func (f Filter) Check() error {
+	_, err := f.normal()
+	return err
 }
 
 // The columns of a table that are not called alike in all: when it was received, or
@@ -91,6 +100,11 @@ func (f Filter) where(of columns) (string, []any) {
 		add("length(host) > ? AND substr(host, ?) = ?", len([]rune(suffix)), -len([]rune(suffix)), suffix)
 	} else if f.Host != "" {
 		add("host = ?", f.Host)
+	}
+	for _, part := range []struct{ column, value string }{{"principal", f.PrincipalHas}, {"host", f.HostHas}} {
+		if part.value != "" {
+			add("instr("+part.column+", ?) > 0", part.value)
+		}
 	}
 	for _, exact := range []struct{ column, value string }{{"grp", f.Group}, {"verdict", f.Verdict}, {"reason", string(f.Reason)}} {
 		if exact.value != "" {
@@ -121,6 +135,9 @@ func (f Filter) matches(e *flows.Event) bool {
 			return false
 		}
 	} else if f.Host != "" && f.Host != host {
+		return false
+	}
+	if !strings.Contains(e.SourcePrincipal, f.PrincipalHas) || !strings.Contains(host, f.HostHas) {
 		return false
 	}
 	return (f.Group == "" || f.Group == e.Instance) && (f.Verdict == "" || f.Verdict == e.Verdict.String()) &&

@@ -46,10 +46,11 @@ func (s *Store) ByRule(ctx context.Context) ([]RuleUse, error) {
 	return out, rows.Err()
 }
 
-// begin notes when the database was begun; for one that is older than the note, the
-// first flow that it knows of, which is no later than it was.
+// begin makes what the first databases did not have: counts over time, and a note of when
+// the database was begun; for one that is older than the note, the first flow that it
+// knows of, which is no later than it was.
 func (s *Store) begin() error {
-	_, err := s.write.Exec("CREATE TABLE IF NOT EXISTS begun (at INTEGER NOT NULL);"+
+	_, err := s.write.Exec(countTables+"CREATE TABLE IF NOT EXISTS begun (at INTEGER NOT NULL);"+
 		"INSERT INTO begun SELECT coalesce((SELECT min(first) FROM aggregates), ?) WHERE NOT EXISTS (SELECT 1 FROM begun)", s.o.Now().UnixMicro())
 	return err
 }

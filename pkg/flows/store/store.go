@@ -1,7 +1,7 @@
 // Package store keeps flows, and what they come to by principal and host, in an
-// SQLite database: the last so many flows, and an aggregate for each principal, host
-// and verdict, both bounded by number, age and size. It survives restarts, if it has a
-// file.
+// SQLite database: the last so many flows, an aggregate for each principal, host and
+// verdict, and counts over time, all bounded by number, age and size. It survives
+// restarts, if it has a file.
 //
 // One goroutine appends, in batches, each of which is one transaction; any number
 // read. What Append has returned without an error for is on disk, also after a power
@@ -33,6 +33,9 @@ type Limits struct {
 	// Aggregates is how many aggregates are kept of each verdict, so that names that
 	// were made up and refused do not drive out the others: 100,000.
 	Aggregates int
+	// Counts is how many counts over time are kept, in minutes and in quarters of an
+	// hour: 100,000 each, enough for sixty reasons and groups at any time.
+	Counts int
 	// Age is how long flows are kept, and AggregateAge how long aggregates are after
 	// they were last seen: a week, and 90 days.
 	Age, AggregateAge time.Duration
@@ -49,6 +52,9 @@ func (l Limits) withDefaults(inMemory bool) Limits {
 	}
 	if l.Aggregates == 0 {
 		l.Aggregates = 100_000
+	}
+	if l.Counts == 0 {
+		l.Counts = 100_000
 	}
 	if l.Age == 0 {
 		l.Age = 7 * day

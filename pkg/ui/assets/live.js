@@ -40,20 +40,47 @@
     }
     const within = document.getElementById(piece.within);
     if (!within) return;
+    // After a pause, or a time without a connection, some may come again.
+    for (const child of [...content.children]) {
+      if (child.id && document.getElementById(child.id)) child.remove();
+    }
     within.prepend(content);
-    while (piece.most && within.children.length > piece.most) within.lastElementChild.remove();
+    while (piece.most && within.children.length > piece.most) {
+      if (within.lastElementChild.contains(document.activeElement)) break;
+      within.lastElementChild.remove();
+    }
   };
+
+  // A page that shows takes what has come once a frame; one that is hidden has none.
+  let queue = [];
+  const flush = () => {
+    const pieces = queue;
+    queue = [];
+    pieces.forEach(take);
+  };
+  const receive = (piece) => {
+    if (document.hidden) {
+      flush();
+      take(piece);
+    } else if (queue.push(piece) === 1) requestAnimationFrame(flush);
+  };
+  document.addEventListener("visibilitychange", flush);
 
   const bar = document.querySelector(".live");
   const state = document.getElementById("live-state");
   const pause = document.getElementById("live-pause");
   const say = (text) => { if (state.textContent !== text) state.textContent = text; };
   let source = null;
+  let last = "";
   const open = () => {
-    source = new EventSource(address);
+    const from = last && `${address.includes("?") ? "&" : "?"}last=${encodeURIComponent(last)}`;
+    source = new EventSource(address + from);
     source.addEventListener("open", () => say("Live"));
     source.addEventListener("error", () => say(source && source.readyState === EventSource.CLOSED ? "Not live" : "Reconnecting"));
-    source.addEventListener("piece", (event) => take(JSON.parse(event.data)));
+    source.addEventListener("piece", (event) => {
+      last = event.lastEventId;
+      receive(JSON.parse(event.data));
+    });
     pause.textContent = "Pause";
   };
   const close = () => {

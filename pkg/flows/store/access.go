@@ -1,0 +1,111 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"strings"
+	"time"
+
+	"sallyport/policy/model"
+)
+
+// Sum is what the flows of a principal, of a host, or of both come to.
+type Sum struct {
+	Allowed, Refused uint64
+	// Reached says that there is an allowed one, if only one that has not ended, which is
+	// not counted.
+	Reached bool
+	// Audited is how many of them the audit policies would have decided otherwise.
+	Audited uint64
+	// Last is when the last of them began.
+	Last time.Time
+}
+
+// Pair is a principal, without spiffe://, and a host.
+type Pair struct{ Principal, Host string }
+
+// sumColumns are those of a Sum, for each verdict.
+const sumColumns = "verdict, sum(count), sum(CASE WHEN audit <> '' THEN count ELSE 0 END), max(last)"
+
+// Principals are all that flows through a group of gateways were of, with what they come
+// to. It reads all aggregates of the group.
+func (s *Store) Principals(ctx context.Context, group string) (map[string]Sum, error) {
+	return s.axis(ctx, "SELECT principal, "+sumColumns+" FROM aggregates WHERE grp = ? GROUP BY principal, verdict", group)
+}
+
+// Hosts are all that flows through a group of gateways were to, as Principals.
+func (s *Store) Hosts(ctx context.Context, group string) (map[string]Sum, error) {
+	return s.axis(ctx, "SELECT host, "+sumColumns+" FROM aggregates WHERE grp = ? GROUP BY host, verdict", group)
+}
+
+func (s *Store) axis(ctx context.Context, query, group string) (map[string]Sum, error) {
+	out := make(map[string]Sum)
+	err := s.sumsOf(ctx, query, []any{group}, func(rows *sql.Rows, verdict *string, n, audited, last *int64) error {
+		var key string
+		if err := rows.Scan(&key, verdict, n, audited, last); err != nil {
+			return err
+		}
+		out[key] = out[key].with(*verdict, *n, *audited, *last)
+		return nil
+	})
+	return out, err
+}
+
+// Cells are what the flows of some principals to some hosts come to, through a group of
+// gateways; of those that there are none of, there is no Sum.
+func (s *Store) Cells(ctx context.Context, group string, principals, hosts []string) (map[Pair]Sum, error) {
+	out := make(map[Pair]Sum)
+	if len(principals) == 0 || len(hosts) == 0 {
+		return out, nil
+	}
+	args := []any{group}
+	for _, list := range [][]string{principals, hosts} {
+		for _, s := range list {
+			args = append(args, s)
+		}
+	}
+	query := "SELECT principal, host, " + sumColumns + " FROM aggregates WHERE grp = ? AND principal IN (" + places(len(principals)) +
+		") AND host IN (" + places(len(hosts)) + ") GROUP BY principal, host, verdict"
+	err := s.sumsOf(ctx, query, args, func(rows *sql.Rows, verdict *string, n, audited, last *int64) error {
+		var p Pair
+		if err := rows.Scan(&p.Principal, &p.Host, verdict, n, audited, last); err != nil {
+			return err
+		}
+		out[p] = out[p].with(*verdict, *n, *audited, *last)
+		return nil
+	})
+	return out, err
+}
+
+func places(n int) string { return strings.TrimSuffix(strings.Repeat("?,", n), ",") }
+
+func (s *Store) sumsOf(ctx context.Context, query string, args []any, row func(rows *sql.Rows, verdict *string, n, audited, last *int64) error) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	rows, err := s.read.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }() // Err says what went wrong
+	for rows.Next() {
+		var verdict string
+		var n, audited, last int64
+		if err := row(rows, &verdict, &n, &audited, &last); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+func (s Sum) with(verdict string, n, audited, last int64) Sum {
+	if verdict == model.Allow.String() {
+		s.Allowed, s.Reached = s.Allowed+uint64(n), true
+	} else {
+		s.Refused += uint64(n)
+	}
+	s.Audited += uint64(audited)
+	if at := time.UnixMicro(last).UTC(); at.After(s.Last) {
+		s.Last = at
+	}
+	return s
+}
