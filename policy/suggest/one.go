@@ -1,6 +1,3 @@
-// Package suggest turns what workloads were seen to reach, or were refused, into policy. It
-// is pure. What was observed comes from the network: a name that is not a host's, or not a
-// workload's, never ends in a policy.
 package suggest
 
 import (
