@@ -38,6 +38,9 @@ const (
 	// the row.
 	rowsAtOnce = 64
 
+	// deleteBut deletes all flows but the latest so many.
+	deleteBut = `DELETE FROM flows WHERE id <= (SELECT max(id) FROM flows) - ?`
+
 	addTo = `INSERT INTO aggregates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET first = min(first, excluded.first), last = max(last, excluded.last), count = count + excluded.count,
 received = received + excluded.received, sent = sent + excluded.sent`
@@ -94,11 +97,17 @@ func (s *Store) append(ctx context.Context, batch []*flows.Event) error {
 		if err := addCounts(ctx, tx, batch, now); err != nil {
 			return err
 		}
-		if now.Sub(s.trimmed) < trimEvery {
-			return nil
+		if now.Sub(s.trimmed) >= trimEvery {
+			s.trimmed, s.untrimmed = now, 0
+			return s.trim(ctx, tx, now)
 		}
-		s.trimmed = now
-		return s.trim(ctx, tx, now)
+		// So that there are never very many to delete at once, which others wait for.
+		if s.untrimmed += len(batch); s.untrimmed >= s.o.Limits.Flows/trimParts {
+			s.untrimmed = 0
+			_, err := tx.ExecContext(ctx, deleteBut, s.o.Limits.Flows)
+			return err
+		}
+		return nil
 	})
 }
 
@@ -190,7 +199,7 @@ func (s *Store) trim(ctx context.Context, tx *sql.Tx, now time.Time) error {
 		query string
 		args  []any
 	}{
-		{"DELETE FROM flows WHERE id <= (SELECT max(id) FROM flows) - ?", []any{keep}},
+		{deleteBut, []any{keep}},
 		// Ids follow the time of receipt.
 		{"DELETE FROM flows WHERE id < coalesce((SELECT min(id) FROM flows WHERE received >= ?), (SELECT max(id) + 1 FROM flows))", []any{now.Add(-l.Age).UnixMicro()}},
 		{"DELETE FROM aggregates WHERE last < ?", []any{now.Add(-l.AggregateAge).UnixMicro()}},
@@ -207,6 +216,9 @@ func (s *Store) trim(ctx context.Context, tx *sql.Tx, now time.Time) error {
 	}
 	if err := trimCounts(ctx, tx, now, l.Counts); err != nil {
 		return err
+	}
+	if free < pages/4 {
+		return nil // what comes next needs them
 	}
 	_, err := tx.ExecContext(ctx, "PRAGMA incremental_vacuum(2000)")
 	return err

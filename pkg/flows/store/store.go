@@ -87,7 +87,10 @@ type Store struct {
 	// write is the one connection that writes, and read those that read; the same for
 	// a database in memory.
 	write, read *sql.DB
-	trimmed     time.Time
+	// trimmed is when what is too much was deleted last, and untrimmed how many flows
+	// were appended since some were.
+	trimmed   time.Time
+	untrimmed int
 
 	followers followers
 }
@@ -99,8 +102,13 @@ const (
 	// busy is how long a lock of another process is waited for, which has the file
 	// open too.
 	busy = 5 * time.Second
-	// trimEvery is how often what is too much is deleted.
+	// trimEvery is how often what is too much is deleted; of flows, also whenever as many
+	// have come as are this part of those that are kept.
 	trimEvery = 5 * time.Second
+	trimParts = 10
+	// checkpointAt is at how many pages (4 KB) the log of what was written is put into the
+	// database: each time, the disk is waited for.
+	checkpointAt = 4_096
 )
 
 // Open opens a store, and makes its file if there is none.
@@ -172,7 +180,7 @@ func (s *Store) open() (err error) {
 	if err := file.Close(); err != nil {
 		return err
 	}
-	s.write, err = sql.Open("sqlite", dsn(s.o.File, "_pragma=auto_vacuum(incremental)", "_pragma=journal_mode(wal)", "_pragma=synchronous(full)", "_txlock=immediate"))
+	s.write, err = sql.Open("sqlite", dsn(s.o.File, "_pragma=auto_vacuum(incremental)", "_pragma=journal_mode(wal)", "_pragma=synchronous(full)", fmt.Sprintf("_pragma=wal_autocheckpoint(%d)", checkpointAt), "_txlock=immediate"))
 	if err != nil {
 		return err
 	}
