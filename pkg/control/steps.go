@@ -14,7 +14,8 @@ type steps struct{ *prometheus.HistogramVec }
 func newSteps() steps {
 	const first, factor, buckets = 0.0005, 2, 14 // half a millisecond to four seconds
 	s := steps{prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "sallyport_edit_step_seconds", Help: "How long the steps of an edit took: load at each look at the directory, the others when something came into force.",
+		Name:    "sallyport_edit_step_seconds",
+		Help:    "How long the steps of an edit took: load at each look at the directory, the others when something came into force.",
 		Buckets: prometheus.ExponentialBuckets(first, factor, buckets),
 	}, []string{"step"})}
 	for _, name := range []string{"load", "translate", "snapshot", "publish"} {

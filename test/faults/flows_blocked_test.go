@@ -136,8 +136,9 @@ func onSmallDisk(t *testing.T, dir, disk, size string) string {
 		own = "--user --map-root-user --mount"
 	}
 	script := filepath.Join(dir, "on-small-disk")
-	require.NoError(t, os.WriteFile(script, fmt.Appendf(nil, "#!/bin/sh\nexec unshare %s sh -c 'mount -t tmpfs -o size=%s tmpfs %s && exec %s \"$@\"' sallyport \"$@\"\n",
-		own, size, disk, binary), 0o700))
+	text := fmt.Sprintf("#!/bin/sh\nexec unshare %s sh -c 'mount -t tmpfs -o size=%s tmpfs %s && exec %s \"$@\"' sallyport \"$@\"\n",
+		own, size, disk, binary)
+	require.NoError(t, os.WriteFile(script, []byte(text), 0o700))
 	return script
 }
 

@@ -70,9 +70,10 @@ func TestSoakFlows(t *testing.T) {
 	median := func(of []float64) float64 { return slices.Sorted(slices.Values(of))[len(of)/2] }
 	early, late := median(samples[quarter:2*quarter]), median(samples[3*quarter:])
 	var out strings.Builder
-	fmt.Fprintf(&out, "%d connections in %s, %.0f a second; CPU µs per connection: %.1f; RSS MB before %.0f, at most %.0f, median of the second quarter %.0f, of the last %.0f; ",
-		connections, took.Round(100*time.Millisecond), float64(connections)/took.Seconds(), perConnection, before.rss/(1<<20),
-		slices.Max(samples)/(1<<20), early/(1<<20), late/(1<<20))
+	fmt.Fprintf(&out, "%d connections in %s, %.0f a second; CPU µs per connection: %.1f; ",
+		connections, took.Round(100*time.Millisecond), float64(connections)/took.Seconds(), perConnection)
+	fmt.Fprintf(&out, "RSS MB before %.0f, at most %.0f, median of the second quarter %.0f, of the last %.0f; ",
+		before.rss/(1<<20), slices.Max(samples)/(1<<20), early/(1<<20), late/(1<<20))
 	for name, got := range sinks {
 		fmt.Fprintf(&out, "%s: %.0f written, %.0f dropped; ", name, got.written, got.dropped)
 	}
