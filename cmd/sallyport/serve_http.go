@@ -150,12 +150,12 @@ func (o *httpOptions) open(c *control.Controller, flows *store.Store, log *logru
 
 // routes are all that the port serves.
 func routes(status http.Handler, flows *store.Store, page *ui.UI, keeper *doorkeeper.Doorkeeper) http.Handler {
-	guarded := http.NewServeMux()
+	guarded, pages := http.NewServeMux(), page.Handler()
 	guarded.Handle("/", status)
 	guarded.Handle("/flows", store.Handler(flows))
 	guarded.Handle("/flows/", store.Handler(flows))
-	guarded.Handle("/{$}", page.Handler())
-	guarded.Handle(ui.Root, page.Handler())
+	guarded.Handle("/{$}", pages)
+	guarded.Handle(ui.Root, pages)
 	mux := http.NewServeMux()
 	mux.Handle("/", keeper.Guard(guarded))
 	mux.Handle(ui.AssetsPath, keeper.Open(page.Assets()))

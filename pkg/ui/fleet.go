@@ -25,7 +25,7 @@ type fleet struct {
 	States  []choice
 	InGroup []choice
 	Text    string
-	Listing[gatewayRow]
+	Listing[*gatewayRow]
 }
 
 // choice is one of a list in a form.
@@ -49,7 +49,7 @@ func (u *UI) fleet(q Query) fleet {
 	now := u.o.Now()
 	f := fleet{Query: q, Now: now, Groups: s.Groups, Total: len(s.Nodes), Counts: make(map[string]int), Text: q.Get("q")}
 	group, state, text := q.Get("group"), q.Get("state"), strings.ToLower(f.Text)
-	var rows []gatewayRow
+	var rows []*gatewayRow
 	for _, r := range s.rows {
 		for _, is := range []string{stateCurrent, stateLagging, stateRejecting, stateUnserved, stateFirst, stateCertificate} {
 			if r.Is(is) {
@@ -75,21 +75,21 @@ func (u *UI) fleet(q Query) fleet {
 	return f
 }
 
-func fleetColumns() []Column[gatewayRow] {
-	return []Column[gatewayRow]{
-		{Key: "name", Title: "Gateway", Compare: by(gatewayRow.Label)},
-		{Key: "group", Title: "Group", Compare: by(func(r gatewayRow) string { return r.ServedGroup })},
-		{Key: "state", Title: "State", Compare: by(func(r gatewayRow) int { return r.Rank })},
-		{Key: "generation", Title: "Generation", Class: "num", Compare: by(func(r gatewayRow) uint64 { return r.Generation })},
-		{Key: "lag", Title: "Behind", Class: "num", Compare: by(func(r gatewayRow) float64 { return r.BehindMillis })},
-		{Key: "ack", Title: "Answered in", Class: "num", Compare: by(func(r gatewayRow) float64 {
+func fleetColumns() []Column[*gatewayRow] {
+	return []Column[*gatewayRow]{
+		{Key: "name", Title: "Gateway", Compare: by((*gatewayRow).Label)},
+		{Key: "group", Title: "Group", Compare: by(func(r *gatewayRow) string { return r.ServedGroup })},
+		{Key: "state", Title: "State", Compare: by(func(r *gatewayRow) int { return r.Rank })},
+		{Key: "generation", Title: "Generation", Class: "num", Compare: by(func(r *gatewayRow) uint64 { return r.Generation })},
+		{Key: "lag", Title: "Behind", Class: "num", Compare: by(func(r *gatewayRow) float64 { return r.BehindMillis })},
+		{Key: "ack", Title: "Answered in", Class: "num", Compare: by(func(r *gatewayRow) float64 {
 			if r.Answered == nil {
 				return -1
 			}
 			return r.Answered.Millis
 		})},
-		{Key: "envoy", Title: "Envoy", Compare: by(func(r gatewayRow) string { return r.EnvoyVersion })},
-		{Key: "certificate", Title: "Certificate ends", Compare: func(a, b gatewayRow) int { return a.CertificateExpires.Compare(b.CertificateExpires) }},
+		{Key: "envoy", Title: "Envoy", Compare: by(func(r *gatewayRow) string { return r.EnvoyVersion })},
+		{Key: "certificate", Title: "Certificate ends", Compare: func(a, b *gatewayRow) int { return a.CertificateExpires.Compare(b.CertificateExpires) }},
 	}
 }
 

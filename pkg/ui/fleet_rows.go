@@ -41,8 +41,8 @@ type gatewayRow struct {
 }
 
 // rowsOf are the gateways of a status, in its order.
-func rowsOf(nodes []server.NodeStatus, now time.Time) []gatewayRow {
-	out := make([]gatewayRow, len(nodes))
+func rowsOf(nodes []server.NodeStatus, now time.Time) []*gatewayRow {
+	out := make([]*gatewayRow, len(nodes))
 	seen := make(map[string]int, len(nodes))
 	for i, n := range nodes {
 		r := rowOf(n, now)
@@ -55,8 +55,8 @@ func rowsOf(nodes []server.NodeStatus, now time.Time) []gatewayRow {
 	return out
 }
 
-func rowOf(n server.NodeStatus, now time.Time) gatewayRow {
-	r := gatewayRow{NodeStatus: n, Key: keyOf(n)}
+func rowOf(n server.NodeStatus, now time.Time) *gatewayRow {
+	r := &gatewayRow{NodeStatus: n, Key: keyOf(n)}
 	r.Rejected, r.Kind = n.LastNACK()
 	switch {
 	case !n.Known:
@@ -78,10 +78,10 @@ func rowOf(n server.NodeStatus, now time.Time) gatewayRow {
 }
 
 // Label is what the gateway is called.
-func (r gatewayRow) Label() string { return cmp.Or(r.ID, r.Identity, r.Peer) }
+func (r *gatewayRow) Label() string { return cmp.Or(r.ID, r.Identity, r.Peer) }
 
 // Is reports whether the gateway is in a state; every one is in the empty one.
-func (r gatewayRow) Is(state string) bool {
+func (r *gatewayRow) Is(state string) bool {
 	switch state {
 	case "", r.State:
 		return true
@@ -95,7 +95,7 @@ func (r gatewayRow) Is(state string) bool {
 }
 
 // has reports whether a text, in lower case, is in what the gateway is known by.
-func (r gatewayRow) has(text string) bool {
+func (r *gatewayRow) has(text string) bool {
 	for _, s := range []string{r.ID, r.Identity, r.Peer, r.EnvoyVersion} {
 		if strings.Contains(strings.ToLower(s), text) {
 			return true

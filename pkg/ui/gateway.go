@@ -8,7 +8,7 @@ import (
 // gateway is the page of one gateway, which may have several connections.
 type gateway struct {
 	Now         time.Time
-	Connections []gatewayRow
+	Connections []*gatewayRow
 }
 
 // Title is its name.

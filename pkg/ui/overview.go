@@ -27,7 +27,7 @@ type overview struct {
 	Now    time.Time
 	Status control.Status
 	// Troubles are gateways that are not current, the worst first, of All.
-	Troubles []gatewayRow
+	Troubles []*gatewayRow
 	Current  int
 	Due      int
 	// Expiring, Expired and Unused are how many files have such policies or rules.
@@ -45,7 +45,7 @@ func (u *UI) overviewPage() Page {
 		Data: func(r *http.Request) (any, error) {
 			s := u.now()
 			out := overview{Now: u.o.Now(), Status: s.Status}
-			var troubles []gatewayRow
+			var troubles []*gatewayRow
 			for _, row := range s.rows {
 				if row.State == stateCurrent {
 					out.Current++

@@ -125,7 +125,7 @@ const statusAge = 200 * time.Millisecond
 // seen is the status of a moment, with what all pages make of it.
 type seen struct {
 	control.Status
-	rows []gatewayRow
+	rows []*gatewayRow
 }
 
 // now is the status as it was a moment ago. Nothing in it may be changed.

@@ -182,8 +182,8 @@ func (s *site) measureLive(b *testing.B, br *browser) {
 	time.Sleep(time.Second)
 	var took []float64
 	for i := range edits {
-		br.do(chromedp.Evaluate[chromedp.Void](`window.shown = 0; window.before = ` + row + `.cells[3].innerText;
-			window.observer = new MutationObserver(() => { if (!window.shown && ` + row + `.cells[3].innerText !== window.before) {
+		br.do(chromedp.Evaluate[chromedp.Void](`window.shown = 0; window.before = ` + row + `.cells[3].textContent;
+			window.observer = new MutationObserver(() => { if (!window.shown && ` + row + `.cells[3].textContent !== window.before) {
 				requestAnimationFrame(() => { window.shown = Date.now() }) } });
 			window.observer.observe(document.querySelector("main"), {subtree: true, childList: true})`))
 		time.Sleep(time.Duration(i) * lookStep) // at any time between two looks
