@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"testing"
 	"time"
 
@@ -193,6 +194,19 @@ func TestHostileFlows(t *testing.T) {
 	for _, at := range []string{"/ui/access", "/ui/access?show=refused", "/ui/", "/ui/flows?verdict=Deny"} {
 		b.visit(at)
 		harmless(at)
+	}
+	for _, page := range []string{"flows", "access", "suggest"} {
+		all := url.Values{}
+		for _, parameter := range []string{
+			"principal", "host", "group", "verdict", "reason", "since", "span", "before", "who", "show", "page", "column", "gateway",
+		} {
+			at := "/ui/" + page + "?" + url.Values{parameter: {hostile}}.Encode()
+			b.visit(at)
+			harmless(at)
+			all.Set(parameter, hostile)
+		}
+		b.visit("/ui/" + page + "?" + all.Encode())
+		harmless(page)
 	}
 	b.silent()
 }
