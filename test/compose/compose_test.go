@@ -42,6 +42,7 @@ func TestDemoStack(t *testing.T) {
 		{"there is no other way out", s.testNoOtherWay},
 		{"the log names the line", s.testLog},
 		{"flows of both replicas", s.testFlowsOfBoth},
+		{"the page", s.testPage},
 		{"an edit is enforced", s.testEdit},
 		{"a broken edit is refused", s.testBrokenEdit},
 		{"new certificates", s.testCertificates},
@@ -186,6 +187,27 @@ func (s *stack) testLog(t *testing.T) {
 			return ""
 		}
 		return out
+	})
+}
+
+// testPage looks at the pages of both replicas as somebody at the machine does: the
+// refusals are at the one that the gateway is connected to, with a link to their line.
+func (s *stack) testPage(t *testing.T) {
+	refusal := regexp.MustCompile(`(?s)sleep-us.*de\.wikipedia\.org.*href="/ui/policies/[^"]*wikipedia\.yaml[^"]*#L\d+"`)
+	s.eventually("the refusal on a page, as "+refusal.String(), func() string {
+		var pages string
+		for _, port := range []string{"8080", "8081"} {
+			out, err := s.try(exec.CommandContext(t.Context(), "nsenter", fmt.Sprintf("--net=/proc/%d/ns/net", s.pid),
+				"curl", "-sS", "--fail", "http://127.0.0.1:"+port+"/ui/flows?verdict=Deny"))
+			if err != nil {
+				return out
+			}
+			pages += out
+		}
+		if refusal.MatchString(pages) {
+			return ""
+		}
+		return pages
 	})
 }
 

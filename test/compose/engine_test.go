@@ -22,6 +22,8 @@ const patience = 2 * time.Minute
 type engine struct {
 	t    *testing.T
 	host string
+	// pid is that of the engine, whose network namespace is the users' machine.
+	pid int
 }
 
 // startEngine starts dockerd in a network namespace, and stops it at the end.
@@ -60,7 +62,7 @@ func startEngine(t *testing.T) *engine {
 		require.NoError(t, log.Close())
 		require.NoError(t, os.RemoveAll(dir))
 	})
-	e := &engine{t: t, host: "unix://" + socket}
+	e := &engine{t: t, host: "unix://" + socket, pid: cmd.Process.Pid}
 	for start := time.Now(); ; time.Sleep(100 * time.Millisecond) {
 		if _, err := e.try(e.command("docker", "version")); err == nil {
 			return e
