@@ -167,6 +167,7 @@ func (u *UI) fill(ctx context.Context, a *access, g *model.Gateway, hosts []axis
 	if err != nil {
 		return fmt.Errorf("the store of flows: %w", err)
 	}
+	enforced := g.Enforcing()
 	for _, h := range hosts {
 		row := accessRow{Host: h.host, Pattern: h.pattern, Seen: h.seen}
 		if h.pattern {
@@ -175,7 +176,7 @@ func (u *UI) fill(ctx context.Context, a *access, g *model.Gateway, hosts []axis
 		sample, known := h.sample()
 		for i, p := range principals {
 			c := cell{Sum: seen[store.Pair{Principal: ids[i], Host: h.host}]}
-			c.Granted = known && g.Decide(p.id, sample).Verdict == model.Allow
+			c.Granted = known && enforced.Decide(p.id, sample).Verdict == model.Allow
 			if known && c.Granted && !c.Reached {
 				c.Explain = ExplainAddress(g.Name, p.id, "", string(sample), false)
 			}

@@ -18,6 +18,8 @@ type fleet struct {
 	Query  Query
 	Now    time.Time
 	Groups []server.GroupStatus
+	// Audited are the groups in mode Audit.
+	Audited map[string]bool
 	// Total are all gateways, and Counts those in each state.
 	Total  int
 	Counts map[string]int
@@ -47,7 +49,7 @@ func (u *UI) fleetPage() Page {
 func (u *UI) fleet(q Query) fleet {
 	s := u.now()
 	now := u.o.Now()
-	f := fleet{Query: q, Now: now, Groups: s.Groups, Total: len(s.Nodes), Counts: make(map[string]int), Text: q.Get("q")}
+	f := fleet{Query: q, Now: now, Groups: s.Groups, Audited: u.audited(), Total: len(s.Nodes), Counts: make(map[string]int), Text: q.Get("q")}
 	group, state, text := q.Get("group"), q.Get("state"), strings.ToLower(f.Text)
 	var rows []*gatewayRow
 	for _, r := range s.rows {
@@ -73,6 +75,19 @@ func (u *UI) fleet(q Query) fleet {
 	}
 	f.Listing = list(q, fleetColumns(), rows, fleetSize)
 	return f
+}
+
+// audited are the groups in mode Audit.
+func (u *UI) audited() map[string]bool {
+	out := make(map[string]bool)
+	if m := u.o.Control.Policy().Model; m != nil {
+		for _, g := range m.Gateways {
+			if g.AuditOnly {
+				out[g.Name] = true
+			}
+		}
+	}
+	return out
 }
 
 func fleetColumns() []Column[*gatewayRow] {

@@ -21,6 +21,10 @@ const (
 	flowsKept  = 500
 )
 
+// wouldBeRefused is what the form has in place of a verdict for what was let through, and
+// enforcing everything would refuse.
+const wouldBeRefused = "would-be-refused"
+
 // flowsPage is who went where, and who was refused.
 type flowsPage struct {
 	Query Query
@@ -78,7 +82,8 @@ func (u *UI) flows(ctx context.Context, q Query) (flowsPage, error) {
 	now := u.o.Now()
 	p := flowsPage{
 		Query: q, Now: now, Principal: q.Get("principal"), Host: q.Get("host"), Span: q.Get("span"),
-		Groups: u.groupChoices(q.Get("group")), Verdicts: choices(q.Get("verdict"), choice{Label: "both"}, choice{Value: "Allow", Label: "allowed"}, choice{Value: "Deny", Label: "refused"}),
+		Groups: u.groupChoices(q.Get("group")), Verdicts: choices(q.Get("verdict"), choice{Label: "both"}, choice{Value: "Allow", Label: "allowed"}, choice{Value: "Deny", Label: "refused"},
+			choice{Value: wouldBeRefused, Label: "allowed, would be refused"}),
 		Sinces:  choices(q.Get("since"), choice{Label: "as far as kept"}, choice{Value: "15m", Label: "15 minutes"}, choice{Value: "1h", Label: "an hour"}, choice{Value: "24h", Label: "a day"}, choice{Value: "168h", Label: "a week"}),
 		Reasons: reasonChoices(q.Get("reason")),
 	}
@@ -132,6 +137,9 @@ func flowRows(all []store.Numbered) []flowRow {
 // be a whole one is taken as such.
 func flowFilter(q Query, now time.Time) (store.Filter, error) {
 	f := store.Filter{Group: q.Get("group"), Verdict: q.Get("verdict"), Reason: model.Reason(q.Get("reason"))}
+	if f.Verdict == wouldBeRefused {
+		f.Verdict, f.WouldBeRefused = "", true
+	}
 	if who := q.Get("principal"); strings.ContainsAny(who, "/*") {
 		f.Principal = who
 	} else {
@@ -178,7 +186,7 @@ func (u *UI) groupChoices(chosen string) []choice {
 func reasonChoices(chosen string) []choice {
 	all := []choice{{Label: "any"}}
 	for _, r := range []model.Reason{
-		model.AllowRule, model.NoAllowRule, model.DenyRule, model.NotRegistered, model.NotExported, model.DefaultAction, model.NoServerName, model.BadServerName,
+		model.AllowRule, model.NoAllowRule, model.DenyRule, model.NotRegistered, model.NotExported, model.DefaultAction, model.AuditMode, model.NoServerName, model.BadServerName,
 		model.BadIdentity, model.BadAuthority, model.PortNotAllowed, model.NotOriginated, flows.PrivateAddress, flows.NoAddress, flows.TLSHandshake,
 		flows.ClosedEarly, flows.BadRequest, flows.PolicyChanged, flows.UnknownGateway,
 	} {
@@ -187,11 +195,18 @@ func reasonChoices(chosen string) []choice {
 	return choices(chosen, all...)
 }
 
-// Suggest is where an Allow rule for a refused connection is suggested; empty if none
+// AuditDiffers reports whether enforcing everything would have said something else.
+func (r flowRow) AuditDiffers() bool { return r.AuditVerdict != nil && *r.AuditVerdict != r.Verdict }
+
+// Suggest is where an Allow rule for a connection that is refused, or would be, is suggested; empty if none
 // would be about it.
 func (r flowRow) Suggest() string {
+	reason := r.Reason
+	if r.WouldBeRefused() {
+		reason = r.AuditReason
+	}
 	asked, err := flows.AskedOf(r.Flow)
-	if err != nil || !r.Refused() || !slices.Contains(suggestible(), r.Reason) {
+	if err != nil || !r.Refused() && !r.WouldBeRefused() || !slices.Contains(suggestible(), reason) {
 		return ""
 	}
 	return SuggestAddress(asked.Gateway, asked.Principal, asked.Way.String(), asked.Host)

@@ -29,7 +29,9 @@ type overview struct {
 	// Troubles are gateways that are not current, the worst first, of All.
 	Troubles []*gatewayRow
 	Current  int
-	Due      int
+	// Audited is how many groups are in mode Audit.
+	Audited int
+	Due     int
 	// Expiring, Expired and Unused are how many files have such policies or rules.
 	Expiring, Expired, Unused int
 	// History is what came into force last, newest first.
@@ -44,7 +46,7 @@ func (u *UI) overviewPage() Page {
 		Title: "Overview", Nav: true,
 		Data: func(r *http.Request) (any, error) {
 			s := u.now()
-			out := overview{Now: u.o.Now(), Status: s.Status}
+			out := overview{Now: u.o.Now(), Status: s.Status, Audited: len(u.audited())}
 			var troubles []*gatewayRow
 			for _, row := range s.rows {
 				if row.State == stateCurrent {

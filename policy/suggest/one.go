@@ -41,7 +41,7 @@ type InForce struct {
 // Allowing is a change of the policy that allows one workload one host, and what comes of
 // it. It was compiled with all that there is.
 type Allowing struct {
-	// Before is what the policy in force says.
+	// Before is what the policy in force says, or would if it was enforced.
 	Before model.Decision
 	// Text is the document, and Place the file that it goes to the end of; New if there is
 	// no such file yet.
@@ -69,7 +69,7 @@ func Allow(r Request, in InForce, now time.Time) (*Allowing, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &Allowing{Before: g.Answer(asked)}
+	out := &Allowing{Before: g.Enforcing().Answer(asked)}
 	if out.Before.Verdict == model.Allow {
 		return out, nil
 	}
@@ -99,7 +99,7 @@ func Allow(r Request, in InForce, now time.Time) (*Allowing, error) {
 	if after == nil {
 		return nil, errors.New("the policy with the suggestion has no such gateway, which is a defect of this program")
 	}
-	out.After = after.Answer(asked)
+	out.After = after.Enforcing().Answer(asked)
 	out.By, _ = after.FindRule(model.RuleID{Namespace: namespace, Policy: name})
 	return out, out.compare(in.Model, result.Model, asked)
 }
