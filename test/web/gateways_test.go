@@ -1,36 +1,20 @@
 package web
 
 import (
-	"context"
 	"fmt"
 	"testing"
 
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 
-	"sallyport/pkg/demo"
 	"sallyport/pkg/lab"
-	"sallyport/pkg/svid"
 	"sallyport/test/fleet"
 )
 
 // A workload asks through real Envoys: the page shows the gateway as it is, the refusal at
 // once, why, and the line; after the edit the rule's count.
 func TestRealGateways(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), 4*patience)
-	t.Cleanup(cancel)
-	var control *fleet.ControlPlane
-	stack, err := demo.Start(ctx, demo.Options{
-		Dir: t.TempDir(), Workloads: []string{"sleep-us"},
-		AccessLog: func(string) {}, EnvoyLog: func(who, line string) { t.Log(who, line) },
-		StartControl: func(_ context.Context, policies string, own svid.Paths) (demo.ControlPlane, error) {
-			var err error
-			control, err = fleet.Serve(fleet.ServeOptions{Binary: binary, Policies: policies, Own: own})
-			return control, err
-		},
-	})
-	t.Cleanup(func() { require.NoError(t, stack.Close()) })
-	require.NoError(t, err)
+	ctx, stack, control := stacked(t, "sleep-us")
 	require.NoError(t, stack.Write("destinations.yaml", stack.Destination("wikipedia", "", en, de)))
 	require.NoError(t, stack.Write("allow.yaml", fleet.Allow("wikipedia", "sleep-us", en)))
 	ask := func(host string) lab.Outcome { return stack.Workload("sleep-us").Get(ctx, host, "/").Outcome }
@@ -52,7 +36,7 @@ func TestRealGateways(t *testing.T) {
 	// its count.
 	b.visit(fmt.Sprintf("/ui/explain?principal=%s&host=%s", sleepUS, en))
 	require.Contains(t, b.text(".answer"), "Allowed")
-	_, err = chromedp.RunResponse(b.ctx, chromedp.Click(chromedp.CSS("tr.decided a")))
+	_, err := chromedp.RunResponse(b.ctx, chromedp.Click(chromedp.CSS("tr.decided a")))
 	require.NoError(t, err)
 	require.Contains(t, b.text("tr:target"), "action: Allow")
 	file := eval[string](b, `location.pathname + location.search`)
