@@ -51,8 +51,10 @@ PURE := ./test/differential/... ./policy/syntax ./policy/layout ./policy/migrate
 
 .PHONY: test
 test: envoy clients ## Run all tests, those with real Envoys too, under the race detector
-	go test -race -count=1 -timeout 30m $(TESTFLAGS) $$(go list ./... | grep -vxF "$$(go list $(PURE) ./test/compose ./test/monitoring)")
-	go test -count=1 -timeout 30m $(TESTFLAGS) $(PURE)
+	@# At once, as the others mostly wait; what the first says is shown at the end.
+	@pure=$$(mktemp); go test -count=1 -timeout 30m $(TESTFLAGS) $(PURE) >"$$pure" 2>&1 & pid=$$!; status=0; \
+	go test -race -count=1 -timeout 30m $(TESTFLAGS) $$(go list ./... | grep -vxF "$$(go list $(PURE) ./test/compose ./test/monitoring)") || status=1; \
+	wait $$pid || status=1; cat "$$pure"; rm "$$pure"; exit $$status
 
 # A Docker engine of its own, in a network namespace of its own, runs what users
 # run; what it needs is of Debian.
