@@ -47,14 +47,13 @@ demo: build envoy ## Show the scenarios on real Envoys, all on this machine
 
 # The packages whose tests are of one goroutine, and of very many cases or very large
 # files: the race detector has nothing to find there, and makes them ten times slower.
-PURE := ./test/differential/... ./policy/syntax ./policy/layout ./policy/migrate ./policy/istio
+# And the browser's, which would wait for it: what it looks at is tried in pkg/ui.
+PURE := ./test/web ./test/differential/... ./policy/syntax ./policy/layout ./policy/migrate ./policy/istio
 
 .PHONY: test
 test: envoy clients ## Run all tests, those with real Envoys too, under the race detector
-	@# At once, as the others mostly wait; what the first says is shown at the end.
-	@pure=$$(mktemp); go test -count=1 -timeout 30m $(TESTFLAGS) $(PURE) >"$$pure" 2>&1 & pid=$$!; status=0; \
-	go test -race -count=1 -timeout 30m $(TESTFLAGS) $$(go list ./... | grep -vxF "$$(go list $(PURE) ./test/compose ./test/monitoring)") || status=1; \
-	wait $$pid || status=1; cat "$$pure"; rm "$$pure"; exit $$status
+	go test -race -count=1 -timeout 30m $(TESTFLAGS) $$(go list ./... | grep -vxF "$$(go list $(PURE) ./test/compose ./test/monitoring)")
+	go test -count=1 -timeout 30m $(TESTFLAGS) $(PURE)
 
 # A Docker engine of its own, in a network namespace of its own, runs what users
 # run; what it needs is of Debian.
