@@ -75,7 +75,7 @@ func Allow(r Request, in InForce, now time.Time) (*Allowing, error) {
 	}
 	out.EndsDefault = !g.HasAllowPolicy && g.DefaultAction == model.Allow
 	namespace, peer := peerOf(asked.Principal, in.Model)
-	name := freeName(in.Documents, namespace, asked)
+	name := nameFor(in.Documents, namespace, asked)
 	if out.Text, err = document(namespace, name, peer, asked.Host); err != nil {
 		return nil, err
 	}
@@ -162,8 +162,8 @@ func peerOf(principal string, m *model.Model) (namespace string, peer syntax.Pee
 	return namespace, syntax.Peer{ServiceAccount: account}
 }
 
-// freeName is a name for the policy that no other of the namespace has.
-func freeName(docs *syntax.Documents, namespace string, asked model.Request) string {
+// nameFor is a name for the policy that no other of the namespace has.
+func nameFor(docs *syntax.Documents, namespace string, asked model.Request) string {
 	account := model.ServiceAccount(asked.Principal)
 	if account == "" {
 		account = path.Base(asked.Principal)
@@ -175,54 +175,21 @@ func freeName(docs *syntax.Documents, namespace string, asked model.Request) str
 		}
 		return '-'
 	}, strings.ToLower(account+"-"+string(asked.Host))), "-")
-	base = strings.TrimRight(base[:min(len(base), longest)], "-")
-	taken := make(map[string]bool)
-	if docs != nil {
-		for _, p := range docs.Policies {
-			taken[p.Namespace+"/"+p.Name] = true
-		}
-		for _, p := range docs.Istio.AuthorizationPolicies {
-			taken[p.Namespace+"/"+p.Name] = true
-		}
-	}
-	name := base
-	for n := 2; taken[namespace+"/"+name]; n++ {
-		name = fmt.Sprintf("%s-%d", base, n)
-	}
-	return name
+	return freeName(docs, namespace, strings.TrimRight(base[:min(len(base), longest)], "-"))
 }
 
 // document is the policy, laid out as `sallyport fmt` does.
 func document(namespace, name string, peer syntax.Peer, host hostname.Name) (string, error) {
-	in := ""
-	if namespace != "" {
-		in = "  namespace: " + word(namespace) + "\n"
-	}
-	from := "serviceAccount: " + word(peer.ServiceAccount)
+	from := "serviceAccount: " + layout.Scalar(peer.ServiceAccount)
 	if peer.Principal != "" {
-		from = "principal: " + word(peer.Principal)
+		from = "principal: " + layout.Scalar(peer.Principal)
 	}
-	text := "apiVersion: " + syntax.APIVersion + "\nkind: EgressPolicy\nmetadata:\n  name: " + word(name) + "\n" + in +
-		"spec:\n  rules:\n  - action: Allow\n    from:\n    - " + from + "\n    to:\n    - hosts:\n      - " + word(string(host)) + "\n"
-	var f layout.Formatter
-	out, diags := f.Format(source.NewTree([]source.File{{Path: "suggested.yaml", Data: []byte(text)}}).Files[0])
-	if err := diags.Err(); err != nil {
+	out, err := formatted(layout.Header("EgressPolicy", namespace, name) +
+		"  rules:\n  - action: Allow\n    from:\n    - " + from + "\n    to:\n    - hosts:\n      - " + layout.Scalar(string(host)) + "\n")
+	if err != nil {
 		return "", fmt.Errorf("this cannot be written as a rule: %w", err)
 	}
-	return string(out), nil
-}
-
-// word is a string in YAML, in quotes where it could be anything else.
-func word(s string) string {
-	const special = " y n yes no on off true false null "
-	plain := s != "" && 'a' <= s[0] && s[0] <= 'z' && !strings.Contains(special, " "+strings.ToLower(s)+" ") &&
-		!strings.ContainsFunc(s, func(r rune) bool {
-			return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("-._/", r)
-		})
-	if plain {
-		return s
-	}
-	return strconv.Quote(s)
+	return out, nil
 }
 
 // place is the file that a policy of the namespace goes to: one where this workload is
@@ -253,16 +220,6 @@ func place(in InForce, namespace string, peer syntax.Peer) (file string, isNew b
 		}
 	}
 	return file, isNew
-}
-
-// delegated is the folder that the namespace's team may write to.
-func delegated(docs *syntax.Documents, namespace string) *syntax.Delegation {
-	for _, d := range docs.Delegations {
-		if namespace != "" && slices.Contains(d.Namespaces, namespace) {
-			return d
-		}
-	}
-	return nil
 }
 
 // with is the directory with the document at the end of a file, or in a new one.

@@ -66,7 +66,7 @@ func policies(all []*pair, o Options) []Policy {
 	}
 	var out []Policy
 	for _, namespace := range slices.Sorted(maps.Keys(byNamespace)) {
-		p := Policy{Namespace: namespace, Name: o.freeName(namespace), Owner: o.owner(namespace)}
+		p := Policy{Namespace: namespace, Name: freeName(o.Documents, namespace, policyName), Owner: o.owner(namespace)}
 		for _, alike := range byNamespace[namespace] {
 			p.Rules = append(p.Rules, ruleOf(alike))
 		}
@@ -80,14 +80,10 @@ func policies(all []*pair, o Options) []Policy {
 // folder is where the team that has the namespace writes, if there is one, and what of
 // the policy it may not allow.
 func (o Options) folder(p Policy) (string, []hostname.Pattern) {
-	if o.Documents == nil || p.Namespace == "" {
+	d := delegated(o.Documents, p.Namespace)
+	if d == nil {
 		return "", nil
 	}
-	i := slices.IndexFunc(o.Documents.Delegations, func(d *syntax.Delegation) bool { return slices.Contains(d.Namespaces, p.Namespace) })
-	if i < 0 {
-		return "", nil
-	}
-	d := o.Documents.Delegations[i]
 	var outside []hostname.Pattern
 	for _, r := range p.Rules {
 		for _, g := range r.To {
@@ -198,28 +194,6 @@ func ruleOf(alike []*workload) Rule {
 		r.To = append(r.To, g)
 	}
 	return r
-}
-
-// freeName is a name that no policy of the namespace has.
-func (o Options) freeName(namespace string) string {
-	taken := make(map[string]bool)
-	if o.Documents != nil {
-		for _, p := range o.Documents.Policies {
-			if p.Namespace == namespace {
-				taken[p.Name] = true
-			}
-		}
-		for _, p := range o.Documents.Istio.AuthorizationPolicies {
-			if p.Namespace == namespace {
-				taken[p.Name] = true
-			}
-		}
-	}
-	name := policyName
-	for n := 2; taken[name]; n++ {
-		name = fmt.Sprintf("%s-%d", policyName, n)
-	}
-	return name
 }
 
 // owner is the one that all policies of a namespace have.

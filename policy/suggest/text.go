@@ -1,13 +1,13 @@
 package suggest
 
 import (
-	"crypto/sha256"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
 
 	"sallyport/pkg/hostname"
+	"sallyport/pkg/plain"
 	"sallyport/policy/layout"
 	"sallyport/policy/source"
 )
@@ -35,13 +35,18 @@ func (s Suggestion) Text() (string, error) {
 	if len(s.Policies) == 0 {
 		return b.String(), nil
 	}
-	text := []byte(b.String())
-	var f layout.Formatter
-	out, diags := f.Format(source.File{Path: "suggested.yaml", Data: text, Digest: sha256.Sum256(text)})
-	if err := diags.Err(); err != nil {
+	out, err := formatted(b.String())
+	if err != nil {
 		return "", fmt.Errorf("the suggestion is no policy, which is a defect of this program: %w", err)
 	}
-	return string(out), nil
+	return out, nil
+}
+
+// formatted is a policy file as `sallyport fmt` lays it out.
+func formatted(text string) (string, error) {
+	var f layout.Formatter
+	out, diags := f.Format(source.NewTree([]source.File{{Path: "suggested.yaml", Data: []byte(text)}}).Files[0])
+	return string(out), diags.Err()
 }
 
 // writeHead says what this is, and what is not in it.
@@ -49,16 +54,16 @@ func (s Suggestion) writeHead(b *strings.Builder) {
 	say := func(format string, args ...any) { b.WriteString(layout.Remark(fmt.Sprintf(format, args...))) }
 	switch {
 	case s.Pairs > 0:
-		say("Suggested from what was seen: %s of a workload and a host, from %s to %s.", count(s.Pairs, "pair"), moment(s.Use.First), moment(s.Use.Last))
+		say("Suggested from what was seen: %s of a workload and a host, from %s to %s.", plain.Plural(s.Pairs, "pair"), moment(s.Use.First), moment(s.Use.Last))
 		say("Read it before it is used: what was seen need not be what is meant.")
 	default:
 		say("Nothing is to be suggested of what was seen.")
 	}
 	if s.Allowed > 0 {
-		say("The policy allows %s already.", count(s.Allowed, "other pair"))
+		say("The policy allows %s already.", plain.Plural(s.Allowed, "other pair"))
 	}
 	for _, l := range s.Left {
-		say("Left out, %s: %s", count(len(l.Pairs), "pair"), l.Why)
+		say("Left out, %s: %s", plain.Plural(len(l.Pairs), "pair"), l.Why)
 		for _, p := range l.Pairs[:min(len(l.Pairs), mostLeft)] {
 			at := ""
 			if p.At != "" {
@@ -77,7 +82,7 @@ func (p Policy) write(b *strings.Builder) {
 		b.WriteString(layout.Remark("The policies of this namespace are delegated: " + quote(p.Folder) + " is the folder for them."))
 	}
 	if n := len(p.Outside); n > 0 {
-		b.WriteString(layout.Remark(fmt.Sprintf("There, %s of it would be refused, as the Delegation does not have them: %s", count(n, "host"), some(p.Outside))))
+		b.WriteString(layout.Remark(fmt.Sprintf("There, %s of it would be refused, as the Delegation does not have them: %s", plain.Plural(n, "host"), some(p.Outside))))
 	}
 	b.WriteString(layout.Header("EgressPolicy", p.Namespace, p.Name))
 	if p.Owner != "" {
@@ -130,7 +135,7 @@ func some(all []hostname.Pattern) string {
 func (u Use) text() string {
 	out := "open"
 	if u.Count > 0 {
-		out = count(int(u.Count), "time")
+		out = plain.Plural(int(u.Count), "time")
 	}
 	switch {
 	case u.WouldBe && u.Would == u.Count:
@@ -157,10 +162,3 @@ func quote(s string) string {
 }
 
 func moment(t time.Time) string { return t.UTC().Format("2006-01-02T15:04Z") }
-
-func count(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return strconv.Itoa(n) + " " + noun + "s"
-}

@@ -3,7 +3,6 @@ package faults
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -24,20 +23,7 @@ import (
 // binary is built once: the tests run what users run.
 var binary string
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "sallyport-faults")
-	if err == nil {
-		defer os.RemoveAll(dir)
-		binary, err = fleet.Build(dir)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return m.Run()
-}
+func TestMain(m *testing.M) { os.Exit(fleet.Main(m, &binary)) }
 
 // patience is how long a test waits for what must happen.
 const patience = 20 * time.Second

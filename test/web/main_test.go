@@ -1,7 +1,6 @@
 package web
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -18,20 +17,7 @@ var binary string
 // patience is how long a test waits for what must happen.
 const patience = 20 * time.Second
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "sallyport-web")
-	if err == nil {
-		defer os.RemoveAll(dir)
-		binary, err = fleet.Build(dir)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return m.Run()
-}
+func TestMain(m *testing.M) { os.Exit(fleet.Main(m, &binary)) }
 
 // axe is axe-core's script, which `make clients` installs.
 func axe(t testing.TB) string {

@@ -40,13 +40,11 @@ func (s *Store) Hosts(ctx context.Context, group string) (map[string]Sum, error)
 
 func (s *Store) axis(ctx context.Context, query, group string) (map[string]Sum, error) {
 	out := make(map[string]Sum)
-	err := s.sumsOf(ctx, query, []any{group}, func(rows *sql.Rows, verdict *string, n, audited, last *int64) error {
+	err := s.each(ctx, query, []any{group}, func(rows *sql.Rows) error {
 		var key string
-		if err := rows.Scan(&key, verdict, n, audited, last); err != nil {
-			return err
-		}
-		out[key] = out[key].with(*verdict, *n, *audited, *last)
-		return nil
+		sum, err := scanSum(rows, &key)
+		out[key] = out[key].with(sum)
+		return err
 	})
 	return out, err
 }
@@ -66,45 +64,37 @@ func (s *Store) Cells(ctx context.Context, group string, principals, hosts []str
 	}
 	query := "SELECT principal, host, " + sumColumns + " FROM aggregates WHERE grp = ? AND principal IN (" + places(len(principals)) +
 		") AND host IN (" + places(len(hosts)) + ") GROUP BY principal, host, verdict"
-	err := s.sumsOf(ctx, query, args, func(rows *sql.Rows, verdict *string, n, audited, last *int64) error {
+	err := s.each(ctx, query, args, func(rows *sql.Rows) error {
 		var p Pair
-		if err := rows.Scan(&p.Principal, &p.Host, verdict, n, audited, last); err != nil {
-			return err
-		}
-		out[p] = out[p].with(*verdict, *n, *audited, *last)
-		return nil
+		sum, err := scanSum(rows, &p.Principal, &p.Host)
+		out[p] = out[p].with(sum)
+		return err
 	})
 	return out, err
 }
 
 func places(n int) string { return strings.TrimSuffix(strings.Repeat("?,", n), ",") }
 
-func (s *Store) sumsOf(ctx context.Context, query string, args []any, row func(rows *sql.Rows, verdict *string, n, audited, last *int64) error) error {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	rows, err := s.read.QueryContext(ctx, query, args...)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = rows.Close() }() // Err says what went wrong
-	for rows.Next() {
-		var verdict string
-		var n, audited, last int64
-		if err := row(rows, &verdict, &n, &audited, &last); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
+// verdictSum is a row of sumColumns.
+type verdictSum struct {
+	verdict          string
+	n, audited, last int64
 }
 
-func (s Sum) with(verdict string, n, audited, last int64) Sum {
-	if verdict == model.Allow.String() {
-		s.Allowed, s.Reached = s.Allowed+uint64(n), true
+// scanSum reads a row of some columns of its own, and sumColumns.
+func scanSum(rows *sql.Rows, own ...any) (v verdictSum, err error) {
+	err = rows.Scan(append(own, &v.verdict, &v.n, &v.audited, &v.last)...)
+	return v, err
+}
+
+func (s Sum) with(v verdictSum) Sum {
+	if v.verdict == model.Allow.String() {
+		s.Allowed, s.Reached = s.Allowed+uint64(v.n), true
 	} else {
-		s.Refused += uint64(n)
+		s.Refused += uint64(v.n)
 	}
-	s.Audited += uint64(audited)
-	if at := time.UnixMicro(last).UTC(); at.After(s.Last) {
+	s.Audited += uint64(v.audited)
+	if at := time.UnixMicro(v.last).UTC(); at.After(s.Last) {
 		s.Last = at
 	}
 	return s

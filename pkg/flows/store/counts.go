@@ -124,28 +124,26 @@ func (s *Store) Counts(ctx context.Context, group string, span Span) ([]Count, e
 			kept = k.step
 		}
 	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	rows, err := s.read.QueryContext(ctx, `SELECT start / ?1 * ?1 AS at, verdict, reason, sum(count) FROM counts
-WHERE step = ?2 AND start >= ?3 AND start < ?4 AND (?5 = '' OR grp = ?5) GROUP BY at, verdict, reason ORDER BY at, verdict, reason`,
-		step, int64(kept/time.Second), span.Since.Unix()/step*step, (span.Until.Unix()/step+1)*step, group)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = rows.Close() }() // Err says what went wrong
+	const query = `SELECT start / ?1 * ?1 AS at, verdict, reason, sum(count) FROM counts
+WHERE step = ?2 AND start >= ?3 AND start < ?4 AND (?5 = '' OR grp = ?5) GROUP BY at, verdict, reason ORDER BY at, verdict, reason`
+	args := []any{step, int64(kept / time.Second), span.Since.Unix() / step * step, (span.Until.Unix()/step + 1) * step, group}
 	var out []Count
-	for rows.Next() {
+	err := s.each(ctx, query, args, func(rows *sql.Rows) error {
 		var c Count
 		var start int64
 		var verdict string
 		if err := rows.Scan(&start, &verdict, &c.Reason, &c.Count); err != nil {
-			return nil, err
+			return err
 		}
 		if err := c.Verdict.UnmarshalText([]byte(verdict)); err != nil {
-			return nil, err
+			return err
 		}
 		c.Start = time.Unix(start, 0).UTC()
 		out = append(out, c)
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
-	return out, rows.Err()
+	return out, nil
 }

@@ -2,8 +2,7 @@ package store
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
+	"database/sql"
 	"strconv"
 
 	"sallyport/pkg/flows"
@@ -35,26 +34,20 @@ func (s *Store) Page(ctx context.Context, f Filter, b Between) ([]Numbered, erro
 	}
 	where, args := f.where(flowColumns())
 	between, more := b.where()
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	query := "SELECT id, json FROM flows WHERE " + where + between + " ORDER BY id DESC LIMIT ?" //nolint:gosec // where is made of constants, what is asked for is in args
-	rows, err := s.read.QueryContext(ctx, query, append(append(args, more...), f.Limit)...)
+	query := "SELECT id, json FROM flows WHERE " + where + between + " ORDER BY id DESC LIMIT ?"
+	var out []Numbered
+	err = s.each(ctx, query, append(append(args, more...), f.Limit), func(rows *sql.Rows) error {
+		n := Numbered{Event: &flows.Event{}}
+		if err := rows.Scan(&n.ID, &n.JSON); err != nil {
+			return err
+		}
+		out = append(out, n)
+		return readFlow(n.Event)
+	})
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = rows.Close() }() // Err says what went wrong
-	var out []Numbered
-	for rows.Next() {
-		n := Numbered{Event: &flows.Event{}}
-		if err := rows.Scan(&n.ID, &n.JSON); err != nil {
-			return nil, err
-		}
-		if err := json.Unmarshal(n.JSON, &n.Flow); err != nil {
-			return nil, fmt.Errorf("a flow in the store cannot be read: %w", err)
-		}
-		out = append(out, n)
-	}
-	return out, rows.Err()
+	return out, nil
 }
 
 // CountBetween is how many flows Page would return without a limit, up to most.

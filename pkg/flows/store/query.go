@@ -2,7 +2,7 @@ package store
 
 import (
 	"context"
-	"encoding/json"
+	"database/sql"
 	"fmt"
 	"slices"
 	"strings"
@@ -151,27 +151,21 @@ func (s *Store) Recent(ctx context.Context, f Filter) ([]*flows.Event, error) {
 		return nil, err
 	}
 	where, args := f.where(flowColumns())
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	query := "SELECT json FROM flows WHERE " + where + " ORDER BY id DESC LIMIT ?" //nolint:gosec // where is made of constants, what is asked for is in args
-	rows, err := s.read.QueryContext(ctx, query, append(args, f.Limit)...)         //nolint:gosec // as above
+	query := "SELECT json FROM flows WHERE " + where + " ORDER BY id DESC LIMIT ?"
+	var out []*flows.Event
+	err = s.each(ctx, query, append(args, f.Limit), func(rows *sql.Rows) error {
+		e := &flows.Event{}
+		if err := rows.Scan(&e.JSON); err != nil {
+			return err
+		}
+		out = append(out, e)
+		return readFlow(e)
+	})
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = rows.Close() }() // Err says what went wrong
-	var out []*flows.Event
-	for rows.Next() {
-		e := &flows.Event{}
-		if err := rows.Scan(&e.JSON); err != nil {
-			return nil, err
-		}
-		if err := json.Unmarshal(e.JSON, &e.Flow); err != nil {
-			return nil, fmt.Errorf("a flow in the store cannot be read: %w", err)
-		}
-		out = append(out, e)
-	}
 	slices.Reverse(out)
-	return out, rows.Err()
+	return out, nil
 }
 
 // Aggregate is what the flows of a principal to a host come to, of one verdict for one
@@ -205,30 +199,27 @@ func (s *Store) Aggregates(ctx context.Context, f Filter) ([]Aggregate, error) {
 		return nil, err
 	}
 	where, args := f.where(aggregateColumns())
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	query := "SELECT * FROM (SELECT * FROM aggregates WHERE " + where + //nolint:gosec // where is made of constants, what is asked for is in args
+	query := "SELECT * FROM (SELECT * FROM aggregates WHERE " + where +
 		" ORDER BY last DESC LIMIT ?) ORDER BY grp, principal, host, via, verdict, reason, rule, audit"
-	rows, err := s.read.QueryContext(ctx, query, append(args, f.Limit)...) //nolint:gosec // as above
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = rows.Close() }() // Err says what went wrong
 	var out []Aggregate
-	for rows.Next() {
+	err = s.each(ctx, query, append(args, f.Limit), func(rows *sql.Rows) error {
 		var a Aggregate
 		var k aggregateKey
 		var first, last, received, sent int64
 		if err := rows.Scan(&k.group, &k.principal, &k.host, &k.via, &k.verdict, &k.reason, &k.rule, &k.audit,
 			&first, &last, &a.Count, &received, &sent); err != nil {
-			return nil, err
+			return err
 		}
 		if err := a.set(k); err != nil {
-			return nil, err
+			return err
 		}
 		a.First, a.Last = time.UnixMicro(first).UTC(), time.UnixMicro(last).UTC()
 		a.BytesReceived, a.BytesSent = uint64(received), uint64(sent)
 		out = append(out, a)
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
-	return out, rows.Err()
+	return out, nil
 }

@@ -22,28 +22,26 @@ type RuleUse struct {
 // of flows that are no longer kept. A rule is known by its name: a new one of the same
 // name goes on with the counts of the old one.
 func (s *Store) ByRule(ctx context.Context) ([]RuleUse, error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	rows, err := s.read.QueryContext(ctx, "SELECT rule, verdict, min(first), max(last), sum(count) FROM aggregates WHERE rule != '' GROUP BY rule, verdict")
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = rows.Close() }() // Err says what went wrong
 	var out []RuleUse
-	for rows.Next() {
+	const query = "SELECT rule, verdict, min(first), max(last), sum(count) FROM aggregates WHERE rule != '' GROUP BY rule, verdict"
+	err := s.each(ctx, query, nil, func(rows *sql.Rows) error {
 		var u RuleUse
 		var verdict string
 		var first, last int64
 		if err := rows.Scan(&u.Rule, &verdict, &first, &last, &u.Count); err != nil {
-			return nil, err
+			return err
 		}
 		if err := u.Verdict.UnmarshalText([]byte(verdict)); err != nil {
-			return nil, err
+			return err
 		}
 		u.First, u.Last = time.UnixMicro(first).UTC(), time.UnixMicro(last).UTC()
 		out = append(out, u)
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
-	return out, rows.Err()
+	return out, nil
 }
 
 // begin makes what the first databases did not have: counts over time, and a note of when
